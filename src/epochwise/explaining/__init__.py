@@ -1,0 +1,1 @@
+"""Counts + Machine + Measurement -> an explanation: factors, causes, sentences."""

@@ -1,0 +1,1 @@
+"""Records -> terminal, JSON, HTML, pictures. Nothing here runs or measures anything."""

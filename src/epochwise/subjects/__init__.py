@@ -1,0 +1,1 @@
+"""What is studied: finding models (MODEL strings) and data, and the two models of the question."""
