@@ -240,7 +240,9 @@ def batch_specs(model: Any, batch_size: int, x: Any = None, y: Any = None) -> tu
 
     def like(array: Any) -> Value:
         dtype = keras.backend.standardize_dtype(array.dtype)
-        return Value((batch_size, *(int(size) for size in array.shape[1:])), keras.config.floatx() if dtype == "float64" else dtype)
+        return Value(
+            (batch_size, *(int(size) for size in array.shape[1:])), keras.config.floatx() if dtype == "float64" else dtype
+        )
 
     if x is not None:
         x_spec = keras.tree.map_structure(like, x)
