@@ -7,6 +7,10 @@ import math
 
 import msgspec
 
+from epochwise.errors import RecordError
+
+SCHEMA = "epochwise/machine/1"
+
 
 class Cache(msgspec.Struct, frozen=True):
     """One level of cache: ``level`` 1, 2, 3; ``bytes`` that one instance holds; ``cores`` that share an instance."""
@@ -49,7 +53,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         notes: load while measuring, frequency, limits, in plain sentences.
     """
 
-    schema: str = "epochwise/machine/1"
+    schema: str = SCHEMA
     name: str
     device: str
     cores: int
@@ -61,6 +65,27 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     measuring_seconds: float
     fingerprint: str
     notes: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """The record as JSON, one line."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Machine:
+        """The record that :meth:`to_json` wrote.
+
+        Raises:
+            RecordError: not JSON, not this schema, or without figures.
+        """
+        try:
+            found = msgspec.json.decode(text, type=cls)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise RecordError(f"This is not the record of a machine: {error}.") from error
+        if found.schema != SCHEMA:
+            raise RecordError(f"This record has the schema {found.schema!r}; {SCHEMA!r} is what can be read.")
+        if not (found.bandwidth and found.peak > 0 and all(point.bytes_per_second > 0 for point in found.bandwidth)):
+            raise RecordError("This record of a machine holds no peak or no bandwidth.")
+        return found
 
     @property
     def peak(self) -> float:
