@@ -1,0 +1,1 @@
+../src/epochwise/subjects/question.py

@@ -1,0 +1,150 @@
+"""Plain PyTorch modules: fitted to data, given a loss and an optimizer."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+from epochwise.errors import ModelDoesNotFitError, ModelFailedError
+from epochwise.subjects import user_code
+from epochwise.subjects.datasets import Dataset
+
+LEARNING_RATE = 0.01
+"""Of the plain SGD that a module is trained with; the default of Keras's SGD."""
+
+_PROBED = 2  # samples: enough for layers that need more than one, and no work to speak of
+_OWN_MISTAKES = (NameError, AttributeError, ImportError, AssertionError, NotImplementedError, ZeroDivisionError)
+
+
+def is_module(candidate: object) -> bool:
+    """Whether it is a ``torch.nn.Module`` (Keras layers on PyTorch are, too)."""
+    return isinstance(candidate, torch.nn.Module)
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def fit_to(model: Any, data: Dataset, *, name: str) -> tuple[Dataset, Any, Any]:
+    """Check that a module takes the data, and choose its loss and optimizer.
+
+    Two samples go through the module in evaluation mode; lazy layers get their shapes by that.
+
+    Args:
+        model: any module with one output.
+        data: samples ``(N, ...)`` in the layout that the module takes, and labels.
+        name: of the module, for messages.
+
+    Returns:
+        The data with labels as the loss takes them (int64 classes, float32 numbers), the loss (cross-entropy for classes,
+        mean squared error for numbers to predict), and SGD with :data:`LEARNING_RATE`.
+
+    Raises:
+        ModelDoesNotFitError: the module does not accept the samples, or its output does not fit the labels.
+        ModelFailedError: its own code raised.
+    """
+    units = _output_shape(model, data, name)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise ModelDoesNotFitError(
+            f"{name} has no trainable parameters; there is nothing to train.",
+            cause="Layers kept in a plain Python list, or requires_grad_(False) on all of them.",
+            remedy="self.layers = torch.nn.ModuleList([...])",
+        )
+    fitted, loss = _loss_for(units, data, name)
+    return fitted, loss, torch.optim.SGD(trainable, lr=LEARNING_RATE)
+
+
+def _output_shape(model: Any, data: Dataset, name: str) -> tuple[int, ...]:
+    """Shape of the output for one sample."""
+    was_training = model.training
+    parameter = next(model.parameters(), None)
+    device = parameter.device if parameter is not None else torch.device("cpu")
+    samples = torch.from_numpy(np.ascontiguousarray(data.x[:_PROBED])).to(device)
+    model.eval()
+    try:
+        with torch.no_grad():
+            output = model(samples)
+    except Exception as problem:
+        raise _call_failed(model, data, name, problem) from problem
+    finally:
+        model.train(was_training)
+    if not isinstance(output, torch.Tensor):
+        raise ModelDoesNotFitError(
+            f"{name} gives a {type(output).__name__}; one tensor of outputs is needed.",
+            cause="The module returns several outputs, or an object of a library with the outputs inside.",
+            remedy="return logits   (at the end of forward)",
+        )
+    if len(output) != len(samples):
+        raise ModelDoesNotFitError(
+            f"{name} gives {len(output)} outputs for {len(samples)} samples.",
+            cause="A reshape that mixes the batch with other axes.",
+            remedy="x = torch.flatten(x, 1)",
+        )
+    return tuple(output.shape[1:])
+
+
+def _call_failed(model: Any, data: Dataset, name: str, problem: Exception) -> ModelDoesNotFitError | ModelFailedError:
+    if isinstance(problem, _OWN_MISTAKES):
+        return user_code.failed(name, problem)
+    said = " ".join(str(problem).split())[:400]
+    return ModelDoesNotFitError(
+        f"The data have samples of shape {data.input_shape} ({data.x.dtype}); {name} {_takes(model)}. PyTorch said: {said}",
+        cause="Sizes written into the module for other data; epochwise gives images as (channels, height, width).",
+        remedy="def build(input_shape, output_shape): ...   (epochwise passes the shapes of the data)",
+    )
+
+
+def _takes(model: Any) -> str:
+    """What the first layer with a size of its own expects."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            return f"begins with a layer for {module.in_features} features"
+        if hasattr(module, "in_channels"):
+            return f"begins with a layer for {module.in_channels} channels"
+    return "does not accept them"
+
+
+def _loss_for(output: tuple[int, ...], data: Dataset, name: str) -> tuple[Dataset, Any]:
+    labels = data.y
+    held = data.y_test
+    if data.classes is None:
+        if output not in (labels.shape[1:], (*labels.shape[1:], 1)):
+            raise ModelDoesNotFitError(
+                f"{name} gives an output of shape {output} per sample, and the numbers to predict have {labels.shape[1:]}.",
+                cause="The last layer has another size than the labels; or float labels are meant as classes.",
+                remedy="torch.nn.Linear(..., y.shape[1])   (or integer labels, for classes)",
+            )
+        return _with_labels(data, labels.reshape(len(labels), *output), held, output), torch.nn.MSELoss()
+    if labels.dtype.kind == "f":  # one-hot: cross-entropy takes probabilities as well
+        if output != labels.shape[1:]:
+            raise _wrong_units(name, output, data.classes)
+        return data, torch.nn.CrossEntropyLoss()
+    if output in ((1,), ()) and data.classes <= 2:  # one logit
+        floats = labels.astype(np.float32).reshape(len(labels), *output)
+        return _with_labels(data, floats, held, output), torch.nn.BCEWithLogitsLoss()
+    if not output or output[0] < data.classes or output[1:] != labels.shape[1:]:
+        raise _wrong_units(name, output, data.classes)
+    held = None if held is None else held.astype(np.int64)
+    return dataclasses.replace(data, y=labels.astype(np.int64), y_test=held), torch.nn.CrossEntropyLoss()
+
+
+def _with_labels(data: Dataset, labels: Any, held: Any, output: tuple[int, ...]) -> Dataset:
+    if held is not None:
+        held = held.astype(np.float32).reshape(len(held), *output)
+    return dataclasses.replace(data, y=labels, y_test=held)
+
+
+def _wrong_units(name: str, output: tuple[int, ...], classes: int) -> ModelDoesNotFitError:
+    return ModelDoesNotFitError(
+        f"{name} gives an output of shape {output} per sample, and the labels have {classes} classes.",
+        cause="The number of classes is written into the last layer, or the output was not flattened.",
+        remedy=f"torch.nn.Linear(..., {classes})",
+    )
