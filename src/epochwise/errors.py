@@ -125,9 +125,14 @@ class TracingError(EpochwiseError):
 
 
 class WorkerDiedError(EpochwiseError):
-    """A measuring process ended by itself or was killed."""
+    """A measuring process ended by itself or was killed.
+
+    Attributes:
+        kept: the record of what was measured until then, or ``None`` if it was too little to be of use.
+    """
 
     exit_code = 7
+    kept: object | None = None
 
 
 class RecordError(EpochwiseError):

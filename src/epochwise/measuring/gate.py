@@ -1,0 +1,167 @@
+"""The gate: lets a training loop run so many steps, times them, and holds it until it is told to go on.
+
+The loop calls :meth:`Gate.before_step` before every step and :meth:`Gate.epoch_ended` after every epoch. Between two pauses
+the gate only counts down, so that the loop runs as it would without it. A stretch is timed from the moment the gate opens to
+the moment the loop has come back and the device has finished; the evaluation at the end of an epoch is left out.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from epochwise.measuring.measurement import EpochEnd
+from epochwise.measuring.messages import Go, Paused, ProfiledSteps, Reply, Request, Start, Stop
+
+Message = TypeVar("Message", Start, Go)
+
+
+class StopTraining(Exception):  # noqa: N818 - not an error: the way out of a framework's loop
+    """Raised through the training loop when there is nothing more to measure."""
+
+
+class Channel(Protocol):
+    """The worker's side of its connection."""
+
+    def receive(self) -> Request:
+        """Wait for the next request."""
+
+    def send(self, reply: Reply) -> None:
+        """Answer."""
+
+
+class Runtime(Protocol):
+    """What the gate needs of a framework."""
+
+    def synchronize(self) -> None:
+        """Return when all work given to the device is done."""
+
+    def start_profiler(self) -> None:
+        """Begin to record kernels."""
+
+    def stop_profiler(self, steps: int) -> ProfiledSteps:
+        """End recording; what was seen, per step."""
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident size of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class Gate:
+    """Runs a training loop stretch by stretch.
+
+    Args:
+        channel: where requests come from and answers go.
+        runtime: how to wait for the device and how to profile.
+        evaluate: loss and metrics on the test data, or ``None`` without test data.
+    """
+
+    def __init__(self, channel: Channel, runtime: Runtime, evaluate: Callable[[], dict[str, float]] | None) -> None:
+        self._channel = channel
+        self._runtime = runtime
+        self._evaluate = evaluate
+        self._countdown = 0
+        self._go = Go(lead_in=0, steps=1)
+        self._leading_in = False
+        self._opened_at = 0.0
+        self._resumed_at = 0.0
+        self._left_out = 0.0
+        self._trained = 0.0
+        self._epoch = 1
+        self._ended: list[EpochEnd] = []
+        self._profiler_failure = ""
+
+    def begin(self) -> None:
+        """Wait for :class:`Start`; the time to the end of the first step counts from here."""
+        self._expect(Start)
+        self._countdown = 1
+        self._opened_at = self._resumed_at = time.perf_counter()
+
+    def before_step(self, step: int) -> None:
+        """Called by the loop before each step; ``step`` is its place in the epoch, from 0."""
+        if self._countdown:
+            self._countdown -= 1
+            return
+        self._arrive(step)
+
+    def epoch_ended(self, train: dict[str, float]) -> None:
+        """Called by the loop after each epoch, with what the framework reports for it."""
+        self._runtime.synchronize()
+        began = time.perf_counter()
+        test = self._evaluate() if self._evaluate else {}
+        trained = self._trained + (began - self._resumed_at) - self._left_out
+        self._ended.append(EpochEnd(self._epoch, trained, train, test))
+        self._epoch += 1
+        self._left_out += time.perf_counter() - began
+
+    def _arrive(self, step: int) -> None:
+        """The loop has come to the end of a stretch, or of the steps that lead up to one."""
+        self._runtime.synchronize()
+        if self._leading_in:
+            self._open()
+            return
+        now = time.perf_counter()
+        seconds = now - self._opened_at - self._left_out
+        profiled = self._profiled()
+        self._trained += now - self._resumed_at - self._left_out
+        self._channel.send(
+            Paused(
+                seconds=seconds,
+                steps=self._go.steps,
+                epoch=self._epoch,
+                next_step=step,
+                ended=tuple(self._ended),
+                peak_memory_bytes=peak_memory_bytes(),
+                cpu_seconds=time.process_time(),
+                profiled=profiled,
+                profiler_failure=self._profiler_failure,
+            )
+        )
+        self._ended.clear()
+        self._go = self._expect(Go)
+        self._left_out = 0.0
+        self._resumed_at = time.perf_counter()
+        if self._go.lead_in:
+            self._leading_in = True
+            self._countdown = self._go.lead_in - 1
+        else:
+            self._open()
+
+    def _open(self) -> None:
+        """Start the clock; the step about to run is the first that is timed."""
+        self._leading_in = False
+        self._trained += time.perf_counter() - self._resumed_at - self._left_out
+        if self._go.profile:
+            self._start_profiler()
+        self._left_out = 0.0
+        self._countdown = self._go.steps - 1
+        self._opened_at = self._resumed_at = time.perf_counter()
+
+    def _start_profiler(self) -> None:
+        self._profiler_failure = ""
+        try:
+            self._runtime.start_profiler()
+        except Exception as error:  # a framework's profiler may be missing, busy or broken in any way
+            self._profiler_failure = f"{type(error).__name__}: {error}"
+
+    def _profiled(self) -> ProfiledSteps | None:
+        if not self._go.profile or self._profiler_failure:
+            return None
+        try:
+            return self._runtime.stop_profiler(self._go.steps)
+        except Exception as error:
+            self._profiler_failure = f"{type(error).__name__}: {error}"
+            return None
+
+    def _expect(self, kind: type[Message]) -> Message:
+        message = self._channel.receive()
+        if isinstance(message, Stop):
+            raise StopTraining
+        if not isinstance(message, kind):
+            raise TypeError(f"expected {kind.__name__}, got {message!r}")
+        return message

@@ -1,0 +1,194 @@
+"""Measures one model, or two in turn: A B A B, block by block, then a profile of each.
+
+A block is so many steps of the model's own training loop. Where an epoch is shorter than a block, blocks are whole epochs.
+Otherwise an epoch is put together: its steps, at the median time of a step, and one turn (from the last step of an epoch to the
+first of the next), timed by itself.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+from epochwise.errors import BudgetTooSmallError, WorkerDiedError
+from epochwise.measuring.load import OtherLoad
+from epochwise.measuring.measurement import Measurement
+from epochwise.measuring.messages import Load, Loaded
+from epochwise.measuring.statistics import FEWEST_FOR_INTERVAL, paired_ratio
+from epochwise.measuring.track import LEAD_IN_SHARE, LONGEST_LEAD_IN, Track, expect, record
+from epochwise.measuring.workers import Player, Worker
+
+Progress = Callable[[float, float, str], None]
+"""Called with what is done, of how much, and what is being done."""
+
+PAIRS_WANTED = 24
+SHORTEST_BLOCK_SECONDS = 0.05
+PROFILE_ROUNDS = 3
+PROFILE_SECONDS = 0.5
+MOST_PROFILED_STEPS = 60
+FINISH_SHARE = 0.5
+"""An epoch under way when the budget is spent is finished if that takes no more than this share of the budget."""
+LOAD_WORTH_SAYING_CORES = 0.15
+
+
+def measure(loads: Sequence[Load], seconds: float, progress: Progress | None = None) -> Measurement:
+    """Measure models given by name, each in a worker process of its own.
+
+    Args:
+        loads: one or two models with their data.
+        seconds: measuring budget: undisturbed training of all models together, after their first steps and without the profile.
+        progress: told how far it is.
+
+    Raises:
+        BudgetTooSmallError: not even the fewest blocks fit the budget.
+        WorkerDiedError: a worker ended; ``kept`` holds what was measured until then, if that is enough for a ratio.
+        EpochwiseError: what a worker could not load.
+    """
+    say = progress or (lambda done, total, text: None)
+    players: list[Worker] = []
+    try:
+        players.extend(Worker(load) for load in loads)
+        for player, load in zip(players, loads, strict=True):
+            player.tell(load)
+        loaded = []
+        for player in players:
+            say(0.0, seconds, f"loading {player.name}")
+            reply = player.answer()
+            loaded.append(expect(Loaded, reply))
+        return measure_players(players, loaded, seconds, progress)
+    except BaseException:
+        for player in players:
+            player.kill()
+        raise
+    finally:
+        for player in players:
+            player.close()
+
+
+def measure_players(
+    players: Sequence[Player], loaded: Sequence[Loaded], seconds: float, progress: Progress | None = None
+) -> Measurement:
+    """Measure models that are loaded, wherever they live. See :func:`measure`."""
+    schedule = _Schedule([Track(player, what) for player, what in zip(players, loaded, strict=True)], seconds, progress)
+    try:
+        schedule.run()
+    except KeyboardInterrupt:
+        if not schedule.enough:
+            raise
+        schedule.interrupted = True
+    except WorkerDiedError as error:
+        if schedule.enough:
+            schedule.interrupted = True
+            error.kept = schedule.measurement()
+        error.remedy = "\n".join(part for part in (error.remedy, f"kept: {schedule.pairs} blocks of each model") if part)
+        raise
+    return schedule.measurement()
+
+
+class _Schedule:
+    """Who trains when."""
+
+    def __init__(self, tracks: Sequence[Track], seconds: float, progress: Progress | None) -> None:
+        self.tracks = tracks
+        self.seconds = seconds
+        self.interrupted = False
+        self._progress = progress or (lambda done, total, text: None)
+        self._load_cores: float | None = None
+        self._measured = False
+
+    @property
+    def pairs(self) -> int:
+        return min(len(track.blocks) for track in self.tracks)
+
+    @property
+    def enough(self) -> bool:
+        return self.pairs >= FEWEST_FOR_INTERVAL
+
+    def run(self) -> None:
+        for track in self.tracks:
+            self._progress(0.0, self.seconds, f"first step of {track.player.name}")
+            track.start()
+            track.warm_up()
+        self._plan()
+        before = OtherLoad(self.tracks)
+        self._alternate()
+        self._finish_epochs()
+        self._load_cores = before.others_since()
+        self._profile()
+
+    def _plan(self) -> None:
+        """Steps of a block: as many of each model as make the wanted number of pairs, in whole epochs where those are short."""
+        step_pair = sum(track.step_seconds for track in self.tracks)
+        fewest = FEWEST_FOR_INTERVAL * 2 * step_pair
+        if self.seconds < fewest:
+            names = " and ".join(track.player.name for track in self.tracks)
+            raise BudgetTooSmallError(
+                f"{self.seconds:g} seconds are too few: one block of {names} takes {2 * step_pair:.3g} s,"
+                f" and {FEWEST_FOR_INTERVAL} of them are the fewest that give an interval.",
+                cause="a step of these models takes long, or --seconds is very small",
+                remedy=f"--seconds {math.ceil(2 * PAIRS_WANTED * step_pair)}",
+            )
+        wanted = self.seconds / PAIRS_WANTED / step_pair
+        for track in self.tracks:
+            steps = max(1, int(wanted / (1 + LEAD_IN_SHARE)), math.ceil(SHORTEST_BLOCK_SECONDS / track.step_seconds))
+            epoch = track.steps_per_epoch
+            if steps >= epoch - 1:
+                track.block_steps = max(1, round(steps / epoch)) * epoch
+            else:
+                in_epoch = max(1, round(epoch / steps))
+                track.block_steps = max(1, (epoch - 1) // in_epoch - LONGEST_LEAD_IN if steps > 4 * LONGEST_LEAD_IN else steps)
+
+    def _alternate(self) -> None:
+        began = time.monotonic()
+        names = " and ".join(track.player.name for track in self.tracks)
+        while (spent := time.monotonic() - began) < self.seconds or not self.enough:
+            self._progress(min(spent, self.seconds), self.seconds, f"training {names} in turn")
+            for track in self.tracks:
+                track.block(began)
+
+    def _finish_epochs(self) -> None:
+        """Bring all models to the end of the same epoch, if that is not far."""
+        target = max(len(track.epochs) + (track.next_step > 0) for track in self.tracks)
+        missing = {track: (target - len(track.epochs)) * track.steps_per_epoch - track.next_step for track in self.tracks}
+        left = sum(max(0, steps) * track.step_seconds for track, steps in missing.items())
+        if left > FINISH_SHARE * self.seconds:
+            return
+        for track in self.tracks:
+            while len(track.epochs) < target:
+                self._progress(self.seconds, self.seconds, f"finishing epoch {len(track.epochs) + 1} of {track.player.name}")
+                track.turn()
+
+    def _profile(self) -> None:
+        for number in range(PROFILE_ROUNDS):
+            for track in self.tracks:
+                self._progress(self.seconds, self.seconds, f"profiling {track.player.name} ({number + 1} of {PROFILE_ROUNDS})")
+                steps = max(2, min(MOST_PROFILED_STEPS, round(PROFILE_SECONDS / track.step_seconds), track.steps_per_epoch - 2))
+                track.profile(steps)
+
+    def measurement(self) -> Measurement:
+        pairs = self.pairs
+        ratio = None
+        if len(self.tracks) == 2:  # noqa: PLR2004 - a ratio has two sides
+            first, second = self.tracks
+            values = [track.epoch_values()[:pairs] for track in self.tracks]
+            ratio = paired_ratio(values[0], values[1], first.added_turn, second.added_turn)
+        notes = []
+        if self._load_cores is not None and self._load_cores > LOAD_WORTH_SAYING_CORES:
+            notes.append(
+                f"Other programs used {self._load_cores:.1f} cores while this was measured;"
+                " intervals are wider than on a quiet machine."
+            )
+        if self.interrupted:
+            notes.append(f"Interrupted after {pairs} blocks of each model; what was measured until then is kept.")
+        return Measurement(
+            models=tuple(record(track, pairs) for track in self.tracks),
+            ratio=ratio,
+            pairs=pairs,
+            budget_seconds=self.seconds,
+            measuring_seconds=sum(block.seconds for track in self.tracks for block in track.blocks),
+            other_load_cores=self._load_cores,
+            data=self.tracks[0].loaded.data,
+            interrupted=self.interrupted,
+            notes=tuple(notes),
+        )

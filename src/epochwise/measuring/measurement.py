@@ -1,0 +1,187 @@
+"""The record of a measurement: wall times of real epochs, where they went, and their spread.
+
+All times are seconds. "Undisturbed" means without a profiler; only undisturbed times are shown as what an epoch takes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from epochwise.counting.counts import Counts
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """A median with its 95 % confidence interval (bootstrap); ``low`` and ``high`` equal it where only one value is known."""
+
+    median: float
+    low: float
+    high: float
+
+
+class Block(msgspec.Struct, frozen=True):
+    """One undisturbed stretch of training.
+
+    Attributes:
+        started_at: seconds since measuring began.
+        steps: steps in it.
+        seconds: time they took together.
+    """
+
+    started_at: float
+    steps: int
+    seconds: float
+
+    @property
+    def step_seconds(self) -> float:
+        """Mean seconds of a step."""
+        return self.seconds / self.steps
+
+
+class EpochEnd(msgspec.Struct, frozen=True):
+    """What was known when an epoch ended.
+
+    Attributes:
+        epoch: counted from 1.
+        training_seconds: since training began, pauses and evaluation left out.
+        train: the loss and metrics that the framework reports for this epoch.
+        test: loss and metrics on the test data; empty without test data.
+    """
+
+    epoch: int
+    training_seconds: float
+    train: dict[str, float]
+    test: dict[str, float]
+
+
+class KernelTime(msgspec.Struct, frozen=True):
+    """Time of one kind of kernel in one place.
+
+    Attributes:
+        name: the framework's name of the kernel or fused group of kernels.
+        layer: the layer it works for, as in ``Counts.layers``; ``None`` where the profile does not tell.
+        phase: ``forward``, ``backward`` or ``update``; ``None`` where the profile does not tell.
+        seconds_per_step: as profiled. Where several kernels run at once, each is given an equal share of the moment, so that
+            all shares add up to the busy time.
+        calls_per_step: how often it runs.
+    """
+
+    name: str
+    layer: str | None
+    phase: str | None
+    seconds_per_step: float
+    calls_per_step: float
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """What the framework's own profiler saw of some steps, and what it cost.
+
+    Attributes:
+        tool: the profiler and what read it.
+        steps: steps profiled.
+        wall_seconds_per_step: with the profiler running.
+        undisturbed_seconds_per_step: of the blocks measured in turn with the profiled ones.
+        busy_seconds_per_step: time in which at least one kernel ran, with the profiler running.
+        kernels: where the busy time went; the sum is ``busy_seconds_per_step``.
+        notes: what the profiler could not see.
+    """
+
+    tool: str
+    steps: int
+    wall_seconds_per_step: float
+    undisturbed_seconds_per_step: float
+    busy_seconds_per_step: float
+    kernels: tuple[KernelTime, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def overhead(self) -> float:
+        """Cost of profiling as a share of the undisturbed step: 0.1 means that a profiled step took 10 % longer."""
+        return self.wall_seconds_per_step / self.undisturbed_seconds_per_step - 1.0
+
+    @property
+    def busy_share(self) -> float:
+        """Busy share of a profiled step, which is taken to be that of an undisturbed one."""
+        return min(1.0, self.busy_seconds_per_step / self.wall_seconds_per_step)
+
+    @property
+    def busy_share_bounds(self) -> tuple[float, float]:
+        """Busy share of an undisturbed step if the profiler's cost fell wholly inside, or wholly outside, the kernels."""
+        cost = max(0.0, self.wall_seconds_per_step - self.undisturbed_seconds_per_step)
+        inside = max(0.0, self.busy_seconds_per_step - cost) / self.undisturbed_seconds_per_step
+        outside = self.busy_seconds_per_step / self.undisturbed_seconds_per_step
+        return min(1.0, inside, self.busy_share), min(1.0, max(outside, self.busy_share))
+
+
+class ModelMeasurement(msgspec.Struct, frozen=True, kw_only=True):
+    """One model's part of a measurement.
+
+    Attributes:
+        name: short name of the model.
+        backend: ``tensorflow``, ``jax`` or ``torch`` (Keras), or ``pytorch``.
+        counts: what a step costs, from a trace made in the same process.
+        samples: training samples in an epoch.
+        batch_size: samples in a step.
+        steps_per_epoch: calls of the training function in an epoch.
+        epoch_seconds: an undisturbed epoch in steady state.
+        whole_epochs: True when blocks were whole epochs; False when an epoch is put together from steps and one turn.
+        turn_seconds: time from the last step of an epoch to the first of the next, beyond a step; ``None`` if none was seen.
+        blocks: every undisturbed block that counts.
+        first_step_seconds: from the call of ``fit`` to the end of the first step: building, tracing, compiling.
+        first_epoch_seconds: the whole first epoch.
+        first_epoch_extrapolated: whether its end was put together from steps of the steady state.
+        epochs: what was known at the end of each epoch that was run to its end.
+        profile: ``None`` where it was not made.
+        threads: threads that the framework uses, by its own name for each pool.
+        versions: of the framework and what it stands on.
+        device: where the kernels ran: ``cpu``, or the framework's name of an accelerator.
+        peak_memory_bytes: largest resident size of the process.
+        notes: in plain sentences.
+    """
+
+    name: str
+    backend: str
+    counts: Counts
+    samples: int
+    batch_size: int
+    steps_per_epoch: int
+    epoch_seconds: Interval
+    whole_epochs: bool
+    turn_seconds: float | None
+    blocks: tuple[Block, ...]
+    first_step_seconds: float
+    first_epoch_seconds: float
+    first_epoch_extrapolated: bool
+    epochs: tuple[EpochEnd, ...]
+    profile: Profile | None
+    threads: dict[str, int]
+    versions: dict[str, str]
+    device: str
+    peak_memory_bytes: int
+    notes: tuple[str, ...] = ()
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+    """Models measured in turn, A B A B, block by block, on one machine.
+
+    Attributes:
+        models: in the order given.
+        ratio: second model's epoch over the first's, with its interval (paired bootstrap over the blocks); ``None`` for one
+            model.
+        pairs: how many blocks of each model count.
+        budget_seconds: what was asked for.
+        measuring_seconds: what undisturbed blocks took.
+        other_load_cores: processor time that other programs used meanwhile, in cores; ``None`` if not known.
+        data: name and origin of the data.
+        interrupted: True if the user stopped the measurement before its budget was spent.
+        notes: in plain sentences.
+    """
+
+    models: tuple[ModelMeasurement, ...]
+    ratio: Interval | None
+    pairs: int
+    budget_seconds: float
+    measuring_seconds: float
+    other_load_cores: float | None
+    data: str
+    interrupted: bool = False
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,108 @@
+"""What the measuring process and its workers say to each other: JSON, one message at a time, each a record.
+
+The worker loads a model, then trains it step by step; before each stretch it waits for a :class:`Go` and answers with
+:class:`Paused`. Whoever does not speak is idle, so two workers never run at once.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from epochwise.counting.counts import Counts
+from epochwise.measuring.measurement import EpochEnd, KernelTime
+from epochwise.subjects.datasets import DataSpec
+
+
+class Load(msgspec.Struct, frozen=True, tag=True):
+    """Load a model and its data, and count its step."""
+
+    model: str
+    data: DataSpec
+    backend: str
+    batch_size: int
+    seed: int
+    name: str | None = None
+
+
+class Start(msgspec.Struct, frozen=True, tag=True):
+    """Begin training; answered after the first step."""
+
+
+class Go(msgspec.Struct, frozen=True, tag=True):
+    """Train on: ``lead_in`` steps that are not timed, then ``steps`` that are, with the profiler if asked."""
+
+    lead_in: int
+    steps: int
+    profile: bool = False
+
+
+class Stop(msgspec.Struct, frozen=True, tag=True):
+    """Leave."""
+
+
+class Loaded(msgspec.Struct, frozen=True, tag=True):
+    """The model is ready.
+
+    Attributes:
+        notes: what loading had to decide, in plain sentences.
+    """
+
+    name: str
+    backend: str
+    counts: Counts
+    samples: int
+    batch_size: int
+    steps_per_epoch: int
+    data: str
+    threads: dict[str, int]
+    versions: dict[str, str]
+    device: str
+    notes: tuple[str, ...] = ()
+
+
+class ProfiledSteps(msgspec.Struct, frozen=True):
+    """What the profiler saw of the steps of one :class:`Go`; seconds per step."""
+
+    tool: str
+    busy_seconds_per_step: float
+    kernels: tuple[KernelTime, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Paused(msgspec.Struct, frozen=True, tag=True):
+    """Some steps were trained.
+
+    Attributes:
+        seconds: time of the timed steps, evaluation left out.
+        steps: how many.
+        epoch: the epoch that the next step belongs to, from 1.
+        next_step: place of the next step in its epoch, from 0.
+        ended: epochs that ended since the last message.
+        peak_memory_bytes: largest resident size so far.
+        cpu_seconds: processor time of the worker so far.
+        profiled: ``None`` unless asked for.
+        profiler_failure: why there is no profile although one was asked for; empty otherwise.
+    """
+
+    seconds: float
+    steps: int
+    epoch: int
+    next_step: int
+    ended: tuple[EpochEnd, ...]
+    peak_memory_bytes: int
+    cpu_seconds: float
+    profiled: ProfiledSteps | None = None
+    profiler_failure: str = ""
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The worker cannot go on; an error of :mod:`epochwise.errors` by its class name, or another exception as text."""
+
+    kind: str
+    what: str
+    cause: str
+    remedy: str
+
+
+Request = Load | Start | Go | Stop
+Reply = Loaded | Paused | Failed

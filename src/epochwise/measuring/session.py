@@ -1,0 +1,123 @@
+"""The worker's life: load a model, count its step, train it stretch by stretch, profile when asked.
+
+One session serves one channel. It runs in a process of its own for a model given by name, and in a thread for a live model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from epochwise.counting import count
+from epochwise.errors import EpochwiseError
+from epochwise.measuring.gate import Channel, Gate, StopTraining
+from epochwise.measuring.messages import Failed, Load, Loaded
+from epochwise.measuring.places import Places
+from epochwise.subjects.datasets import check_data, load_data
+from epochwise.subjects.loading import Subject, load_subject
+from epochwise.subjects.models import parse_model
+from epochwise.tracing.recorder import LayerRecorder
+
+MODULES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch", "pytorch": "torch"}
+"""File of this folder for each backend."""
+
+
+def subject_named(load: Load) -> Subject:
+    """The model and data that a request names.
+
+    Raises:
+        EpochwiseError: the model or the data cannot be had, or do not fit each other.
+    """
+    data = load_data(load.data)
+    check_data(data, load.batch_size)
+    return load_subject(parse_model(load.model), data, backend=load.backend, batch_size=load.batch_size, seed=load.seed)
+
+
+def serve(channel: Channel, make_subject: Callable[[Load], Subject] = subject_named) -> None:
+    """Answer requests until told to stop; whatever fails is answered with :class:`Failed`.
+
+    Args:
+        channel: to the measuring process.
+        make_subject: gives model and data for the first request.
+    """
+    try:
+        load = channel.receive()
+        if not isinstance(load, Load):
+            return
+        subject = make_subject(load)
+        channel.send(_loaded(subject, load))
+        _train(subject, load.batch_size, channel)
+    except StopTraining:
+        return
+    except EpochwiseError as error:
+        channel.send(Failed(type(error).__name__, error.what, error.cause, error.remedy))
+    except Exception as error:
+        channel.send(Failed("", f"{type(error).__name__}: {error}", traceback.format_exc(), ""))
+
+
+def _loaded(subject: Subject, load: Load) -> Loaded:
+    module = import_module(f"epochwise.measuring.{MODULES[subject.backend]}")
+    data = subject.data
+    counts = count(
+        subject.model,
+        batch_size=load.batch_size,
+        x=data.x,
+        y=data.y,
+        name=load.name or subject.name,
+        loss=subject.loss,
+        optimizer=subject.optimizer,
+    )
+    versions = dict(module.versions())
+    if subject.backend != "pytorch":
+        versions["keras"] = import_module("keras").__version__
+    return Loaded(
+        name=load.name or subject.name,
+        backend=subject.backend,
+        counts=counts,
+        samples=len(data.x),
+        batch_size=load.batch_size,
+        steps_per_epoch=math.ceil(len(data.x) / load.batch_size / _steps_per_call(subject)),
+        data=f"{data.name}: {data.provenance}",
+        threads=module.threads(),
+        versions=versions,
+        device=module.device(),
+    )
+
+
+def _steps_per_call(subject: Subject) -> int:
+    """Steps in one call of the training function."""
+    return int(getattr(subject.model, "steps_per_execution", 1)) if subject.backend != "pytorch" else 1
+
+
+def _train(subject: Subject, batch_size: int, channel: Channel) -> None:
+    recorder = LayerRecorder(top=id(subject.model))
+    places = Places(recorder)
+    module = import_module(f"epochwise.measuring.{MODULES[subject.backend]}")
+    data, model = subject.data, subject.model
+    if subject.backend == "pytorch":
+        runtime = module.TorchRuntime(lambda: module.module_layers(model, recorder), places)
+        evaluate = _evaluation(data, lambda: module.evaluate(model, data.x_test, data.y_test, subject.loss))
+        module.train(model, data.x, data.y, batch_size, subject.loss, subject.optimizer, Gate(channel, runtime, evaluate))
+        return
+    keras_part = import_module("epochwise.measuring.keras")
+    tracing = import_module("epochwise.tracing.keras")
+    scopes: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+    if subject.backend == "torch":
+        runtime = module.TorchRuntime(lambda: module.keras_layers(model, recorder), places)
+    elif subject.backend == "jax":
+        runtime = module.JaxRuntime(model, places, (data.x[:batch_size], data.y[:batch_size]))
+        scopes = tracing.intercept(model, recorder, module.ScopeHooks())
+    else:
+        runtime = module.TensorFlowRuntime(places)
+        scopes = tracing.intercept(model, recorder, module.ScopeHooks())
+    evaluate = _evaluation(data, lambda: keras_part.evaluate(model, data.x_test, data.y_test))
+    with scopes:
+        keras_part.train(model, data.x, data.y, batch_size, Gate(channel, runtime, evaluate))
+
+
+def _evaluation(data: Any, evaluate: Callable[[], dict[str, float]]) -> Callable[[], dict[str, float]] | None:
+    return None if data.x_test is None else evaluate

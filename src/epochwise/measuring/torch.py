@@ -1,0 +1,283 @@
+"""PyTorch: the ordinary eager training loop, waiting for the device, and kernel times from ``torch.profiler``.
+
+Which recorded events are kernels? An operation of ATen counts with its own time, without that of the operations it calls, when
+it has a kernel for a device. Operations that only call others (``CompositeImplicitAutograd``), views and uninitialised
+allocations do no work; what runs inside the ``DataLoader`` is input, not the step. On an accelerator its own kernels count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from epochwise.measuring.gate import Gate, StopTraining
+from epochwise.measuring.intervals import KernelEvent, kernel_times
+from epochwise.measuring.messages import ProfiledSteps
+from epochwise.measuring.places import SCOPE, Places, scope_name
+from epochwise.measuring.xplane import Place
+from epochwise.tracing.keras import StepHooks, intercept
+from epochwise.tracing.recorder import OPTIMIZER, LayerRecorder
+
+ATEN = "aten::"
+ALLOCATIONS = ("aten::empty", "aten::new_empty", "aten::resize_", "aten::set_")
+INPUT = "enumerate(DataLoader)"
+BACKWARD = "autograd::engine::evaluate_function"
+UPDATE = "Optimizer.step"
+NANOSECONDS_PER_MICROSECOND = 1e3
+
+
+class ScopeHooks(StepHooks):
+    """Opens a scope in the profile for each layer call."""
+
+    def scope(self, call: int) -> contextlib.AbstractContextManager[object]:
+        """A range in PyTorch's profile."""
+        scope: contextlib.AbstractContextManager[object] = torch.profiler.record_function(scope_name(call))
+        return scope
+
+
+class TorchRuntime:
+    """What the gate needs of PyTorch, for Keras on PyTorch and for plain modules.
+
+    Args:
+        layers: opens a scope for each layer call while it is entered; entered only while the profiler runs.
+        places: reads those scopes.
+    """
+
+    tool = "torch.profiler"
+
+    def __init__(self, layers: Callable[[], contextlib.AbstractContextManager[object]], places: Places) -> None:
+        self._layers = layers
+        self._places = places
+        self._scopes = contextlib.ExitStack()
+        self._profile: Any = None
+
+    def synchronize(self) -> None:
+        """Wait until accelerators have finished; on the CPU there is nothing to wait for."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+    def start_profiler(self) -> None:
+        """Record operations and, where there is an accelerator, its kernels."""
+        self._scopes.enter_context(self._layers())
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        if torch.cuda.is_available():
+            activities.append(torch.profiler.ProfilerActivity.CUDA)
+        self._profile = torch.profiler.profile(activities=activities, acc_events=True)
+        self._profile.start()
+
+    def stop_profiler(self, steps: int) -> ProfiledSteps:
+        """End recording and read it."""
+        self._profile.stop()
+        self._scopes.close()
+        kernels = kernel_times(_kernel_events(self._profile.events(), self._places), steps)
+        self._profile = None
+        return ProfiledSteps(self.tool, sum(kernel.seconds_per_step for kernel in kernels), kernels)
+
+
+def keras_layers(model: Any, recorder: LayerRecorder) -> contextlib.AbstractContextManager[object]:
+    """Scopes for the layers of a Keras model."""
+    return intercept(model, recorder, ScopeHooks())
+
+
+@contextlib.contextmanager
+def module_layers(module: torch.nn.Module, recorder: LayerRecorder) -> Iterator[None]:
+    """Scopes for the modules inside a plain module; its hooks are left as they were afterwards."""
+    names = {id(inner): name.replace(".", "/") for name, inner in module.named_modules()}
+    under_way: list[tuple[int, Any]] = []
+
+    def before(inner: torch.nn.Module, inputs: Any) -> None:
+        del inputs
+        path = names.get(id(inner), "")
+        call = recorder.enter(id(inner), path.rpartition("/")[2] or type(inner).__name__, type(inner).__name__)
+        scope = torch.profiler.record_function(scope_name(call))
+        scope.__enter__()
+        under_way.append((call, scope))
+
+    def after(inner: torch.nn.Module, inputs: Any, outputs: Any) -> None:
+        del inner, inputs, outputs
+        call, scope = under_way.pop()
+        scope.__exit__(None, None, None)
+        recorder.exit(call)
+
+    first = torch.nn.modules.module.register_module_forward_pre_hook(before)
+    last = torch.nn.modules.module.register_module_forward_hook(after, always_call=True)
+    try:
+        yield
+    finally:
+        first.remove()
+        last.remove()
+
+
+def _kernel_events(events: list[Any], places: Places) -> list[KernelEvent]:
+    on_device = [event for event in events if event.device_type != torch.autograd.DeviceType.CPU]
+    if on_device:
+        return [KernelEvent(*_interval(event), event.name) for event in on_device]
+    found = []
+    ancestry = {id(event): [event.name, *(ancestor.name for ancestor in _ancestors(event))] for event in events}
+    forward_scopes = _scopes_by_sequence(events, ancestry)
+    for event in events:
+        names = ancestry[id(event)]
+        if not event.name.startswith(ATEN) or not _is_kernel(event.name, bool(event.cpu_children)):
+            continue
+        if any(name.startswith(INPUT) for name in names):
+            continue
+        place = _place(event, names, forward_scopes, places)
+        pieces = enumerate(_own_time(event))
+        found += [KernelEvent(start, end, event.name, *place, calls=int(number == 0)) for number, (start, end) in pieces]
+    return found
+
+
+def _scopes_by_sequence(events: list[Any], ancestry: dict[int, list[str]]) -> dict[int, str]:
+    """The layer scope in which the operation with each number of autograd's sequence was called forward."""
+    scopes: dict[int, str] = {}
+    for event in events:
+        if event.sequence_nr >= 0 and not _in_backward(ancestry[id(event)]):
+            scope = next((name for name in ancestry[id(event)] if SCOPE.fullmatch(name)), None)
+            if scope is not None:
+                scopes[event.sequence_nr] = scope
+    return scopes
+
+
+def _place(event: Any, names: list[str], forward_scopes: dict[int, str], places: Places) -> Place:
+    """Layer and phase of an operation; the backward pass is told by the sequence number of what it differentiates."""
+    if _in_backward(names):
+        numbers = (ancestor.sequence_nr for ancestor in [event, *_ancestors(event)] if ancestor.sequence_nr >= 0)
+        return places.of(forward_scopes.get(next(numbers, -1), ""), backward=True)
+    if any(name.startswith(UPDATE) for name in names):
+        return OPTIMIZER, "update"
+    scope = next((name for name in names if SCOPE.fullmatch(name)), "")
+    return places.of(scope, backward=False)
+
+
+def _in_backward(names: list[str]) -> bool:
+    return any(name.startswith(BACKWARD) for name in names)
+
+
+def _interval(event: Any) -> tuple[float, float]:
+    return event.time_range.start * NANOSECONDS_PER_MICROSECOND, event.time_range.end * NANOSECONDS_PER_MICROSECOND
+
+
+def _ancestors(event: Any) -> Iterator[Any]:
+    while (event := event.cpu_parent) is not None:
+        yield event
+
+
+def _own_time(event: Any) -> Iterator[tuple[float, float]]:
+    """The stretches of an event in which none of its children runs."""
+    start, end = _interval(event)
+    for child_start, child_end in sorted(_interval(child) for child in event.cpu_children):
+        if child_start > start:
+            yield start, child_start
+        start = max(start, child_end)
+    if end > start:
+        yield start, end
+
+
+@functools.cache
+def _is_kernel(name: str, calls_others: bool) -> bool:
+    if name.startswith(ALLOCATIONS) or _is_view(name):
+        return False
+    try:
+        if torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd"):
+            return False
+        explicit = torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeExplicitAutograd")
+    except RuntimeError:
+        # The name of an overload packet without a default overload: take it for what it does.
+        explicit = True
+    return not (explicit and calls_others)
+
+
+def _is_view(name: str) -> bool:
+    """Whether an operation returns its input in another shape: its schema says that the result shares memory, unwritten."""
+    packet = getattr(torch.ops.aten, name.removeprefix(ATEN), None)
+    if packet is None:
+        return False
+    returns = getattr(packet, packet.overloads()[0])._schema.returns
+    return bool(returns) and all(value.alias_info is not None and not value.alias_info.is_write for value in returns)
+
+
+def train(
+    module: torch.nn.Module,
+    x: Any,
+    y: Any,
+    batch_size: int,
+    loss: Callable[[Any, Any], Any],
+    optimizer: torch.optim.Optimizer,
+    gate: Gate,
+) -> None:
+    """Train until the gate says stop: the loop of PyTorch's own tutorials.
+
+    A ``DataLoader`` that shuffles; zero the gradients, forward, loss, backward, step; the loss is added up with ``item()``.
+
+    Args:
+        module: trained in place.
+        x: samples, first axis the sample.
+        y: labels.
+        batch_size: samples in a step.
+        loss: of outputs and labels.
+        optimizer: of the module's parameters.
+        gate: decides when steps run.
+    """
+    where = _device_of(module)
+    dataset = torch.utils.data.TensorDataset(torch.as_tensor(x), torch.as_tensor(y))
+    loader = torch.utils.data.DataLoader(dataset, batch_size=batch_size, shuffle=True)
+    gate.begin()
+    try:
+        while True:
+            module.train()
+            total = 0.0
+            for step, (features, labels) in enumerate(loader):
+                gate.before_step(step)
+                optimizer.zero_grad()
+                outputs = loss(module(features.to(where)), labels.to(where))
+                outputs.backward()
+                optimizer.step()
+                total += outputs.item() * len(labels)
+            gate.epoch_ended({"loss": total / len(dataset)})
+    except StopTraining:
+        return
+
+
+@torch.no_grad()
+def evaluate(
+    module: torch.nn.Module, x: Any, y: Any, loss: Callable[[Any, Any], Any], batch_size: int = 256
+) -> dict[str, float]:
+    """Mean loss and, for integer labels, accuracy of the module on these samples."""
+    where = _device_of(module)
+    module.eval()
+    features, labels = torch.as_tensor(x), torch.as_tensor(y)
+    total = right = 0.0
+    for start in range(0, len(labels), batch_size):
+        outputs = module(features[start : start + batch_size].to(where))
+        wanted = labels[start : start + batch_size].to(where)
+        total += float(loss(outputs, wanted)) * len(wanted)
+        if not wanted.is_floating_point():
+            right += float((outputs.argmax(-1) == wanted).sum())
+    module.train()
+    found = {"loss": total / len(labels)}
+    if not labels.is_floating_point():
+        found["accuracy"] = right / len(labels)
+    return found
+
+
+def _device_of(module: torch.nn.Module) -> torch.device:
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+
+
+def device() -> str:
+    """Where kernels run: ``cpu``, or PyTorch's name of the accelerator."""
+    return f"cuda: {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "cpu"
+
+
+def threads() -> dict[str, int]:
+    """Threads by pool."""
+    return {"intra-op": torch.get_num_threads(), "inter-op": torch.get_num_interop_threads()}
+
+
+def versions() -> dict[str, str]:
+    """Of PyTorch."""
+    return {"torch": str(torch.__version__)}

@@ -1,0 +1,216 @@
+"""One model under measurement: where it is in its epoch, what was seen so far, and the record of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TypeVar
+
+import numpy as np
+
+from epochwise.measuring.measurement import Block, EpochEnd, Interval, KernelTime, ModelMeasurement, Profile
+from epochwise.measuring.messages import Go, Loaded, Paused, ProfiledSteps, Start
+from epochwise.measuring.statistics import growth, median_interval
+from epochwise.measuring.workers import Player
+
+WARM_UP_SECONDS = 0.5
+LEAD_IN_SHARE = 0.05
+LONGEST_LEAD_IN = 20
+GROWTH_WORTH_SAYING = 0.25
+
+Expected = TypeVar("Expected")
+
+
+def expect(kind: type[Expected], reply: object) -> Expected:
+    """The reply, known to be of this kind."""
+    if not isinstance(reply, kind):
+        raise TypeError(f"expected {kind.__name__}, got {reply!r}")
+    return reply
+
+
+class Track:
+    """Drives one model and keeps what was seen of it.
+
+    Args:
+        player: the model, loaded.
+        loaded: what it said of itself.
+    """
+
+    def __init__(self, player: Player, loaded: Loaded) -> None:
+        self.player = player
+        self.loaded = loaded
+        self.steps_per_epoch = loaded.steps_per_epoch
+        self.next_step = 0
+        self.step_seconds = math.nan
+        self.first_step_seconds = math.nan
+        self.block_steps = 1
+        self.blocks: list[Block] = []
+        self.turns: list[float] = []
+        self.epochs: list[EpochEnd] = []
+        self.cpu_seconds = 0.0
+        self.peak_memory_bytes = 0
+        self.profiles: list[ProfiledSteps] = []
+        self.profiled_wall: list[float] = []
+        self.undisturbed: list[float] = []
+        self.notes: list[str] = list(loaded.notes)
+
+    @property
+    def whole_epochs(self) -> bool:
+        """Whether a block is whole epochs."""
+        return self.block_steps >= self.steps_per_epoch
+
+    @property
+    def lead_in(self) -> int:
+        """Steps that are run before a block is timed."""
+        return max(1, min(LONGEST_LEAD_IN, round(self.block_steps * LEAD_IN_SHARE)))
+
+    @property
+    def left_in_epoch(self) -> int:
+        """Steps that can run before the last one of the epoch, which belongs to the turn."""
+        return self.steps_per_epoch - 1 - self.next_step
+
+    def go(self, lead_in: int, steps: int, *, profile: bool = False) -> Paused:
+        """Train on; see :class:`Go`."""
+        paused = expect(Paused, self.player.ask(Go(lead_in, steps, profile)))
+        self._take(paused)
+        return paused
+
+    def start(self) -> None:
+        """Train the first step, which builds, traces and compiles."""
+        paused = expect(Paused, self.player.ask(Start()))
+        self._take(paused)
+        self.first_step_seconds = paused.seconds
+
+    def warm_up(self) -> None:
+        """Train until the time of a step is known."""
+        steps, spent = 1, 0.0
+        while spent < WARM_UP_SECONDS:
+            seconds = self.go(0, steps).seconds
+            spent += seconds
+            self.step_seconds = seconds / steps
+            steps = max(steps, min(2 * steps, math.ceil(WARM_UP_SECONDS / 2 / self.step_seconds)))
+
+    def turn(self) -> None:
+        """Train to the end of the epoch and into the next; the turn between them is timed."""
+        seconds = self.go(self.steps_per_epoch - 1 - self.next_step, 1).seconds
+        self.turns.append(max(0.0, seconds - self.step_seconds))
+
+    def make_room(self, steps: int) -> None:
+        """See to it that so many steps fit before the end of the epoch, if they can at all."""
+        if steps < self.steps_per_epoch and steps > self.left_in_epoch:
+            self.turn()
+
+    def block(self, since: float) -> None:
+        """One undisturbed block."""
+        lead_in = 1 if self.whole_epochs else self.lead_in
+        self.make_room(lead_in + self.block_steps)
+        started_at = time.monotonic() - since
+        paused = self.go(lead_in, self.block_steps)
+        self.blocks.append(Block(started_at, self.block_steps, paused.seconds))
+        self.step_seconds = float(np.median([block.step_seconds for block in self.blocks]))
+
+    def profile(self, steps: int) -> None:
+        """An undisturbed and a profiled stretch, one behind the other."""
+        for profiled in (False, True):
+            self.make_room(1 + steps)
+            paused = self.go(1, steps, profile=profiled)
+            if not profiled:
+                self.undisturbed.append(paused.seconds / steps)
+            elif paused.profiled is not None:
+                self.profiles.append(paused.profiled)
+                self.profiled_wall.append(paused.seconds / steps)
+            elif paused.profiler_failure:
+                self.notes.append(f"The profiler could not be used ({paused.profiler_failure}); busy time is unknown.")
+
+    def _take(self, paused: Paused) -> None:
+        self.next_step = paused.next_step
+        self.epochs.extend(paused.ended)
+        self.cpu_seconds = paused.cpu_seconds
+        self.peak_memory_bytes = paused.peak_memory_bytes
+
+    def epoch_values(self) -> list[float]:
+        """Seconds of an epoch by each block, without the turn where that is timed by itself."""
+        return [block.step_seconds * self.steps_per_epoch for block in self.blocks]
+
+    @property
+    def turn_seconds(self) -> float | None:
+        """Median time of a turn beyond a step, ``None`` if none was seen."""
+        return float(np.median(self.turns)) if self.turns else None
+
+    @property
+    def added_turn(self) -> float:
+        """What comes on top of an epoch's steps."""
+        return 0.0 if self.whole_epochs else (self.turn_seconds or 0.0)
+
+
+def record(track: Track, pairs: int) -> ModelMeasurement:
+    """The record of one model; of its blocks the first ``pairs`` are kept, as many as of the other model."""
+    values = track.epoch_values()[:pairs]
+    steps = median_interval(values)
+    turn = track.added_turn
+    epoch = Interval(steps.median + turn, steps.low + turn, steps.high + turn)
+    notes = list(track.notes)
+    if not track.whole_epochs:
+        seen = "and one turn between epochs" if track.turns else "; the turn between epochs was not reached and is left out"
+        notes.append(
+            f"An epoch of {track.player.name} is put together from blocks of {track.block_steps:,} steps"
+            f" ({track.steps_per_epoch:,} steps an epoch) {seen}."
+        )
+    drift = growth([block.step_seconds for block in track.blocks])
+    if drift > GROWTH_WORTH_SAYING:
+        notes.append(
+            f"Steps of {track.player.name} grew slower while being measured, by {drift:.0%} from first to last quarter."
+        )
+    complete = bool(track.epochs)
+    first_epoch = (
+        track.epochs[0].training_seconds
+        if complete
+        else track.first_step_seconds + (track.steps_per_epoch - 1) * track.step_seconds + turn
+    )
+    loaded = track.loaded
+    return ModelMeasurement(
+        name=loaded.name,
+        backend=loaded.backend,
+        counts=loaded.counts,
+        samples=loaded.samples,
+        batch_size=loaded.batch_size,
+        steps_per_epoch=loaded.steps_per_epoch,
+        epoch_seconds=epoch,
+        whole_epochs=track.whole_epochs,
+        turn_seconds=track.turn_seconds,
+        blocks=tuple(track.blocks[:pairs]),
+        first_step_seconds=track.first_step_seconds,
+        first_epoch_seconds=first_epoch,
+        first_epoch_extrapolated=not complete,
+        epochs=tuple(track.epochs),
+        profile=_profile_of(track),
+        threads=loaded.threads,
+        versions=loaded.versions,
+        device=loaded.device,
+        peak_memory_bytes=track.peak_memory_bytes,
+        notes=tuple(notes),
+    )
+
+
+def _profile_of(track: Track) -> Profile | None:
+    """All rounds of profiling put together, each counting alike."""
+    if not track.profiles:
+        return None
+    rounds = len(track.profiles)
+    seconds: dict[tuple[str, str | None, str | None], list[float]] = {}
+    for profile in track.profiles:
+        for kernel in profile.kernels:
+            sums = seconds.setdefault((kernel.name, kernel.layer, kernel.phase), [0.0, 0.0])
+            sums[0] += kernel.seconds_per_step / rounds
+            sums[1] += kernel.calls_per_step / rounds
+    kernels = [KernelTime(*key, seconds_per_step=total, calls_per_step=calls) for key, (total, calls) in seconds.items()]
+    kernels.sort(key=lambda kernel: -kernel.seconds_per_step)
+    return Profile(
+        tool=track.profiles[0].tool,
+        steps=rounds,
+        wall_seconds_per_step=float(np.mean(track.profiled_wall)),
+        undisturbed_seconds_per_step=float(np.mean(track.undisturbed)),
+        busy_seconds_per_step=math.fsum(kernel.seconds_per_step for kernel in kernels),
+        kernels=tuple(kernels),
+        notes=track.profiles[0].notes,
+    )
