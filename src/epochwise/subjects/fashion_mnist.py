@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import os
 import sys
+import textwrap
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from epochwise.errors import DataCorruptError, DataError, DataNotFoundError
-from epochwise.subjects.datasets import Array, Dataset
+from epochwise.subjects.arrays import Array, Dataset
 
 HOME = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 """The address that the data set's own README gives for the files."""
@@ -168,8 +169,7 @@ def _pooch(address: str, known_hash: str, folder: Path) -> Path:
 
 def _reason(problem: Exception) -> str:
     """A network error's text in one line, without the nest of objects that it usually names."""
-    text = " ".join(str(problem).split())
-    return f"{type(problem).__name__}: {text[:157] + '...' if len(text) > 160 else text}"
+    return f"{type(problem).__name__}: " + textwrap.shorten(str(problem), width=160, placeholder=" ...")
 
 
 def _array(path: Path, file: _File) -> Array:
@@ -205,7 +205,7 @@ def main() -> int:
     except DataError as problem:
         print(f"epochwise: {problem}", file=sys.stderr)  # noqa: T201  this is a command
         return problem.exit_code
-    print(f"{dataset.provenance}: {len(dataset.x)} training and {len(dataset.y_test) if dataset.y_test is not None else 0} test images")  # noqa: T201
+    print(f"{dataset.provenance}; {len(dataset.x)} images to train on")  # noqa: T201
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import textwrap
 import types
 import zipfile
 from pathlib import Path
@@ -12,19 +14,20 @@ import numpy as np
 
 from epochwise.errors import ModelDoesNotFitError, ModelFailedError, NotAModelError, UnsafeModelError
 from epochwise.subjects import user_code
+from epochwise.subjects.arrays import Array, Dataset
 from epochwise.subjects.backends import Backend
-from epochwise.subjects.datasets import Array, Dataset
 
 PUBLIC: types.ModuleType = keras
 """The module that users know as ``keras``, and as ``tf.keras``."""
 
+_TWO = 2
 _PROBED = 8  # samples run through a model whose last layer does not say what its outputs are
 _OWN_MISTAKES = (NameError, AttributeError, ImportError, AssertionError, NotImplementedError, ZeroDivisionError)
 
 
 def backend() -> Backend:
     """The backend that this process's Keras runs on."""
-    return keras.backend.backend()  # type: ignore[no-any-return]
+    return keras.backend.backend()
 
 
 def is_model(candidate: object) -> bool:
@@ -38,8 +41,17 @@ def is_layer(candidate: object) -> bool:
 
 
 def set_seed(seed: int) -> None:
-    """Seed Python, NumPy and the backend."""
-    keras.utils.set_random_seed(seed)
+    """Seed Python (where Keras's own seeds come from), NumPy and the backend."""
+    if backend() == "tensorflow":
+        keras.utils.set_random_seed(seed)
+        return
+    # On the other backends that function imports TensorFlow just to seed it: seconds, and 300 MB in the process measured.
+    random.seed(seed)
+    np.random.seed(seed)
+    if backend() == "torch":
+        from epochwise.subjects import torch
+
+        torch.set_seed(seed)
 
 
 def load_file(path: str) -> Any:
@@ -156,10 +168,14 @@ def _check_units(model: Any, output: tuple[int | None, ...], data: Dataset, name
     classes = data.classes or 0
     one_hot = data.y.dtype.kind == "f"
     if one_hot and units != classes:
-        raise _wrong_units(f"{name} gives {units} numbers per sample, and the labels are one-hot over {classes} classes.", classes)
-    several = units is not None and (units > 1 or classes > 2)
-    if several and units is not None and units < classes and (not model.compiled or _loss_name(model).endswith("crossentropy")):
-        raise _wrong_units(f"{name} gives {units} number{'s' * (units > 1)} per sample, and the labels have {classes} classes.", classes)
+        raise _wrong_units(
+            f"{name} gives {units} numbers per sample, and the labels are one-hot of {classes} classes.", classes
+        )
+    # One unit tells two classes apart; a compiled loss that is no cross-entropy may do what it likes with its outputs.
+    enough = 1 if classes <= _TWO else classes
+    if units is not None and units < enough and (not model.compiled or _loss_name(model).endswith("crossentropy")):
+        numbers = f"{units} numbers" if units > 1 else "1 number"
+        raise _wrong_units(f"{name} gives {numbers} per sample, and the labels have {classes} classes.", classes)
     loss = _loss_name(model) if model.compiled else ""
     if (loss == "categoricalcrossentropy" and not one_hot) or (loss == "sparsecategoricalcrossentropy" and one_hot):
         kinds = ("one-hot labels", "numbers of classes") if not one_hot else ("numbers of classes", "one-hot labels")
@@ -191,7 +207,7 @@ def _loss_name(model: Any) -> str:
 def _loss_for(model: Any, output: tuple[int | None, ...], data: Dataset, name: str) -> tuple[Any, list[Any]]:
     """The loss and metrics that fit the model's output and the labels."""
     if data.classes is None:
-        if output[1:] != data.y.shape[1:] and output[1:] != (*data.y.shape[1:], 1):
+        if not any(_matches(output[1:], shape) for shape in (data.y.shape[1:], (*data.y.shape[1:], 1))):
             raise ModelDoesNotFitError(
                 f"{name} gives an output of shape {output[1:]} per sample, and the numbers to predict have {data.y.shape[1:]}.",
                 cause="The last layer has another number of units than the labels; or float labels are meant as classes.",
@@ -209,13 +225,17 @@ def _loss_for(model: Any, output: tuple[int | None, ...], data: Dataset, name: s
         if activation == "sigmoid":
             return keras.losses.BinaryCrossentropy(), ["accuracy"]
         return keras.losses.CategoricalCrossentropy(from_logits=logits), ["accuracy"]
-    if len(output) > data.y.ndim + 1:
+    if len(output) != data.y.ndim + 1:
         raise ModelDoesNotFitError(
             f"{name} gives an output of shape {output[1:]} per sample, and the labels have {data.y.shape[1:]}.",
             cause="A Flatten or a pooling layer is missing before the last layer.",
             remedy="keras.layers.Flatten() before the last Dense",
         )
     return keras.losses.SparseCategoricalCrossentropy(from_logits=logits), ["accuracy"]
+
+
+def _matches(output: tuple[int | None, ...], labels: tuple[int, ...]) -> bool:
+    return len(output) == len(labels) and all(size in (None, wanted) for size, wanted in zip(output, labels, strict=True))
 
 
 def _last_activation(model: Any, data: Dataset) -> str:
@@ -243,5 +263,4 @@ def _probed(model: Any, data: Dataset) -> str:
 
 
 def _first_lines(problem: BaseException, most: int = 400) -> str:
-    text = " ".join(str(problem).split())
-    return text if len(text) <= most else text[:most].rstrip() + " ..."
+    return textwrap.shorten(str(problem), width=most, placeholder=" ...")

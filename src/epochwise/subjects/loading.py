@@ -19,8 +19,11 @@ from epochwise.subjects.backends import PLAIN_PYTORCH, Backend, bind_keras, choo
 from epochwise.subjects.datasets import Dataset, check_data, make_dataset
 from epochwise.subjects.models import ModelSpec
 
-_INPUT_NAMES = ("input_shape", "in_shape", "shape")
-_OUTPUT_NAMES = ("output_shape", "classes", "num_classes", "n_classes", "num_outputs", "output_size")
+_SHAPES = (
+    ("input_shape", "in_shape", "shape"),
+    ("output_shape", "classes", "num_classes", "n_classes", "num_outputs", "output_size"),
+)
+"""Names under which functions take the shape of a sample and the number of classes."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -180,7 +183,7 @@ def _arguments(function: Callable[..., Any], spec: ModelSpec, data: Dataset) -> 
             remedy=f"{spec.source}:{spec.function}" + (f"({near[0]}={spec.arguments[unknown[0]]!r})" if near else ""),
         )
     shapes: dict[str, Any] = {}
-    for names, value in ((_INPUT_NAMES, data.input_shape), (_OUTPUT_NAMES, data.output_shape)):
+    for names, value in zip(_SHAPES, (data.input_shape, data.output_shape), strict=True):
         match = next((parameter for parameter in named if parameter.name in names), None)
         if match is not None and match.name not in spec.arguments and match.kind != match.POSITIONAL_ONLY:
             shapes[match.name] = value
@@ -188,10 +191,15 @@ def _arguments(function: Callable[..., Any], spec: ModelSpec, data: Dataset) -> 
     missing = [parameter for parameter in named if parameter.default is parameter.empty and parameter.name not in given]
     if not missing:
         return [], given
-    if len(missing) == 2 and not shapes and missing == named[:2] and missing[1].kind != inspect.Parameter.KEYWORD_ONLY:
+    if (
+        len(missing) == len(_SHAPES)
+        and not shapes
+        and missing == named[:2]
+        and missing[1].kind != inspect.Parameter.KEYWORD_ONLY
+    ):
         return [data.input_shape, data.output_shape], dict(spec.arguments)
     raise UsageError(
-        f"{spec.function} in {spec.source} needs {', '.join(parameter.name for parameter in missing)}; it takes {_signature(named)}.",
+        f"{spec.function} in {spec.source} needs {' and '.join(each.name for each in missing)}; it takes {_signature(named)}.",
         cause="epochwise calls it with nothing, or with (input_shape, output_shape), and with what the MODEL string says.",
         remedy=f"'{spec.source}:{spec.function}({', '.join(f'{parameter.name}=...' for parameter in missing)})'",
     )

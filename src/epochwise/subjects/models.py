@@ -153,9 +153,8 @@ def _bindings(body: list[ast.stmt], made: list[str], other: list[str]) -> bool:
             other.extend(alias.asname or alias.name.partition(".")[0] for alias in node.names)
             continue
         # `if`, `try`, `with`, `for` at the top bind in the module too; expressions cannot hide a function from us.
-        for child in ast.walk(node):
-            if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
-                other.append(child.id)
+        names = (child for child in ast.walk(node) if isinstance(child, ast.Name))
+        other.extend(name.id for name in names if isinstance(name.ctx, ast.Store))
         inner = [getattr(node, field, []) for field in ("body", "orelse", "finalbody")]
         inner += [part.body for part in (*getattr(node, "handlers", []), *getattr(node, "cases", []))]
         for block in inner:

@@ -80,7 +80,7 @@ def tensorflow_stand_in(keras: Callable[[], types.ModuleType], *, backend: str, 
 
 
 def _meant(name: str) -> bool:
-    return name == "tensorflow" or name == "tensorflow.keras" or name.startswith("tensorflow.keras.")
+    return name in {"tensorflow", "tensorflow.keras"} or name.startswith("tensorflow.keras.")
 
 
 def _by_user(importer: Mapping[str, object] | None, packages: tuple[str, ...]) -> bool:
@@ -104,17 +104,18 @@ def _library_folders() -> frozenset[str]:
 
 def _answer(name: str, fromlist: Sequence[str], stand_in: _TensorFlow) -> types.ModuleType:
     """What ``__import__`` must return: the top module for ``import a.b``, the last one for ``from a.b import c``."""
-    if name == "tensorflow":
-        return stand_in
-    found = _public(name.removeprefix("tensorflow."), stand_in)
+    found = stand_in if name == "tensorflow" else _public(name.removeprefix("tensorflow."), stand_in)
     if not fromlist:
         # `import tensorflow.keras as K` compiles to this and a look-up of `.keras`; `.layers` of Keras is there likewise.
         return stand_in
     for member in fromlist:
-        if member != "*" and not hasattr(found, member):
-            raise ImportError(
-                f"cannot import name '{member}' from '{name}': Keras has no {found.__name__}.{member}", name=name
-            )
+        if found is stand_in and member != "*":
+            try:  # `from` would drop our message with the AttributeError
+                getattr(found, member)
+            except AttributeError as problem:
+                raise ImportError(str(problem), name=name) from None
+        elif member != "*" and not hasattr(found, member):
+            raise ImportError(f"cannot import name '{member}' from '{name}': Keras has no {found.__name__}.{member}", name=name)
     return found
 
 

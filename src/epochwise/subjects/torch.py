@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ import torch
 
 from epochwise.errors import ModelDoesNotFitError, ModelFailedError
 from epochwise.subjects import user_code
-from epochwise.subjects.datasets import Dataset
+from epochwise.subjects.arrays import Dataset
 
 LEARNING_RATE = 0.01
 """Of the plain SGD that a module is trained with; the default of Keras's SGD."""
 
+_TWO = 2
 _PROBED = 2  # samples: enough for layers that need more than one, and no work to speak of
 _OWN_MISTAKES = (NameError, AttributeError, ImportError, AssertionError, NotImplementedError, ZeroDivisionError)
 
@@ -94,7 +96,7 @@ def _output_shape(model: Any, data: Dataset, name: str) -> tuple[int, ...]:
 def _call_failed(model: Any, data: Dataset, name: str, problem: Exception) -> ModelDoesNotFitError | ModelFailedError:
     if isinstance(problem, _OWN_MISTAKES):
         return user_code.failed(name, problem)
-    said = " ".join(str(problem).split())[:400]
+    said = textwrap.shorten(str(problem), width=400, placeholder=" ...")
     return ModelDoesNotFitError(
         f"The data have samples of shape {data.input_shape} ({data.x.dtype}); {name} {_takes(model)}. PyTorch said: {said}",
         cause="Sizes written into the module for other data; epochwise gives images as (channels, height, width).",
@@ -127,7 +129,7 @@ def _loss_for(output: tuple[int, ...], data: Dataset, name: str) -> tuple[Datase
         if output != labels.shape[1:]:
             raise _wrong_units(name, output, data.classes)
         return data, torch.nn.CrossEntropyLoss()
-    if output in ((1,), ()) and data.classes <= 2:  # one logit
+    if output in ((1,), ()) and data.classes <= _TWO:  # one logit
         floats = labels.astype(np.float32).reshape(len(labels), *output)
         return _with_labels(data, floats, held, output), torch.nn.BCEWithLogitsLoss()
     if not output or output[0] < data.classes or output[1:] != labels.shape[1:]:

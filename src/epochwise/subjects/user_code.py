@@ -72,7 +72,8 @@ def load_module(spec: ModelSpec) -> types.ModuleType:
     if name in sys.stdlib_module_names or (known is not None and getattr(known, "__file__", None) != str(path)):
         name += _RENAMED  # never take the place of a library
     made = importlib.util.spec_from_file_location(name, path)
-    assert made is not None and made.loader is not None  # the path ends in .py
+    assert made is not None, "the path ends in .py"
+    assert made.loader is not None
     module = importlib.util.module_from_spec(made)
     sys.modules[name] = module  # dataclasses, pickling and Keras's registry look the module up by name
     try:
@@ -131,7 +132,8 @@ def failed(label: str, problem: BaseException, *, file: str | None = None) -> Mo
         file: the user's file, whose frames are shown wherever it lies.
     """
     own = None if file is None else str(Path(file).expanduser().absolute())
-    frames = [frame for frame in traceback.extract_tb(problem.__traceback__) if frame.filename == own or _is_users(frame.filename)]
+    every = traceback.extract_tb(problem.__traceback__)
+    frames = [frame for frame in every if frame.filename == own or _is_users(frame.filename)]
     said = "".join(traceback.format_exception_only(problem)).rstrip()
     if len(said) > _LONGEST_MESSAGE:
         said = said[:_LONGEST_MESSAGE].rstrip() + " ..."
@@ -145,7 +147,7 @@ def _likely_cause(problem: BaseException) -> str:
     if isinstance(problem, ModuleNotFoundError) and problem.name:
         return f"'{problem.name.partition('.')[0]}' is not installed in the environment that runs epochwise."
     if isinstance(problem, SystemExit):
-        return "The file ends the program when it is imported; put that part under `if __name__ == \"__main__\":`."
+        return 'The file ends the program when it is imported; put that part under `if __name__ == "__main__":`.'
     return ""
 
 
