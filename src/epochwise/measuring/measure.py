@@ -10,14 +10,26 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from epochwise.counting.counts import Counts
 from epochwise.errors import BudgetTooSmallError, WorkerDiedError
+from epochwise.machines.machine import Machine
 from epochwise.measuring.load import OtherLoad
 from epochwise.measuring.measurement import Measurement
 from epochwise.measuring.messages import Load, Loaded
 from epochwise.measuring.statistics import FEWEST_FOR_INTERVAL, paired_ratio
 from epochwise.measuring.track import LEAD_IN_SHARE, LONGEST_LEAD_IN, Track, expect, record
 from epochwise.measuring.workers import Player, Worker
+
+
+class Measured(NamedTuple):
+    """What measuring gives: the record, and for each model the counts of its step and the peaks of its accelerator, if any."""
+
+    measurement: Measurement
+    counts: tuple[Counts, ...]
+    accelerators: tuple[Machine | None, ...]
+
 
 Progress = Callable[[float, float, str], None]
 """Called with what is done, of how much, and what is being done."""
@@ -32,7 +44,7 @@ FINISH_SHARE = 0.5
 LOAD_WORTH_SAYING_CORES = 0.15
 
 
-def measure(loads: Sequence[Load], seconds: float, progress: Progress | None = None) -> Measurement:
+def measure(loads: Sequence[Load], seconds: float, progress: Progress | None = None) -> Measured:
     """Measure models given by name, each in a worker process of its own.
 
     Args:
@@ -68,7 +80,7 @@ def measure(loads: Sequence[Load], seconds: float, progress: Progress | None = N
 
 def measure_players(
     players: Sequence[Player], loaded: Sequence[Loaded], seconds: float, progress: Progress | None = None
-) -> Measurement:
+) -> Measured:
     """Measure models that are loaded, wherever they live. See :func:`measure`."""
     schedule = _Schedule([Track(player, what) for player, what in zip(players, loaded, strict=True)], seconds, progress)
     try:
@@ -80,10 +92,10 @@ def measure_players(
     except WorkerDiedError as error:
         if schedule.enough:
             schedule.interrupted = True
-            error.kept = schedule.measurement()
+            error.kept = schedule.measured()
         error.remedy = "\n".join(part for part in (error.remedy, f"kept: {schedule.pairs} blocks of each model") if part)
         raise
-    return schedule.measurement()
+    return schedule.measured()
 
 
 class _Schedule:
@@ -95,7 +107,6 @@ class _Schedule:
         self.interrupted = False
         self._progress = progress or (lambda done, total, text: None)
         self._load_cores: float | None = None
-        self._measured = False
 
     @property
     def pairs(self) -> int:
@@ -166,7 +177,11 @@ class _Schedule:
                 steps = max(2, min(MOST_PROFILED_STEPS, round(PROFILE_SECONDS / track.step_seconds), track.steps_per_epoch - 2))
                 track.profile(steps)
 
-    def measurement(self) -> Measurement:
+    def measured(self) -> Measured:
+        loaded = [track.loaded for track in self.tracks]
+        return Measured(self._measurement(), tuple(what.counts for what in loaded), tuple(what.accelerator for what in loaded))
+
+    def _measurement(self) -> Measurement:
         pairs = self.pairs
         ratio = None
         if len(self.tracks) == 2:  # noqa: PLR2004 - a ratio has two sides

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import msgspec
 
-from epochwise.counting.counts import Counts
-
 
 class Interval(msgspec.Struct, frozen=True):
     """A median with its 95 % confidence interval (bootstrap); ``low`` and ``high`` equal it where only one value is known."""
@@ -118,7 +116,6 @@ class ModelMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: short name of the model.
         backend: ``tensorflow``, ``jax`` or ``torch`` (Keras), or ``pytorch``.
-        counts: what a step costs, from a trace made in the same process.
         samples: training samples in an epoch.
         batch_size: samples in a step.
         steps_per_epoch: calls of the training function in an epoch.
@@ -140,7 +137,6 @@ class ModelMeasurement(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     backend: str
-    counts: Counts
     samples: int
     batch_size: int
     steps_per_epoch: int

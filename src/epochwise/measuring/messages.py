@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from epochwise.counting.counts import Counts
+from epochwise.machines.machine import Machine
 from epochwise.measuring.measurement import EpochEnd, KernelTime
 from epochwise.subjects.datasets import DataSpec
 
@@ -44,6 +45,8 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     """The model is ready.
 
     Attributes:
+        counts: of its training step, from a trace made in the worker.
+        accelerator: peaks of the device that the kernels run on, if that is not the processor.
         notes: what loading had to decide, in plain sentences.
     """
 
@@ -57,6 +60,7 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     threads: dict[str, int]
     versions: dict[str, str]
     device: str
+    accelerator: Machine | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -85,7 +85,13 @@ def _loaded(subject: Subject, load: Load) -> Loaded:
         threads=module.threads(),
         versions=versions,
         device=module.device(),
+        accelerator=_accelerator(module.__name__.rpartition(".")[2]) if module.device() != "cpu" else None,
     )
+
+
+def _accelerator(framework: str) -> Any:
+    """Peaks of the accelerator, measured through the framework that trains on it."""
+    return import_module(f"epochwise.machines.{framework}").device_machine()
 
 
 def _steps_per_call(subject: Subject) -> int:

@@ -171,7 +171,6 @@ def record(track: Track, pairs: int) -> ModelMeasurement:
     return ModelMeasurement(
         name=loaded.name,
         backend=loaded.backend,
-        counts=loaded.counts,
         samples=loaded.samples,
         batch_size=loaded.batch_size,
         steps_per_epoch=loaded.steps_per_epoch,

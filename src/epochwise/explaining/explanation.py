@@ -1,0 +1,187 @@
+"""The records of an explanation: factors, places, causes, sentences.
+
+All seconds are seconds per epoch unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from epochwise.counting.counts import Counts
+from epochwise.machines.machine import Machine
+from epochwise.measuring.measurement import Interval, Measurement, ModelMeasurement
+
+
+class Factors(msgspec.Struct, frozen=True, kw_only=True):
+    """The time identity of one model; the product of what is known is its epoch time.
+
+    Attributes:
+        parameters: how many weights there are.
+        reuse: FLOPs of an epoch over parameters.
+        machine: seconds per FLOP at this machine's peak.
+        memory: roofline over arithmetic, at least 1.
+        kernels: busy over roofline.
+        waiting: wall over busy, at least 1.
+        merged: products of neighbours that could not be told apart, by their names joined with `` x ``; each of them is then
+            ``None`` above.
+    """
+
+    parameters: float | None
+    reuse: float | None
+    machine: float | None
+    memory: float | None
+    kernels: float | None
+    waiting: float | None
+    merged: dict[str, float] = {}
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Where some of the epoch goes.
+
+    Attributes:
+        name: a layer, ``(loss)``, ``(metrics)``, ``(optimizer)``, ``waiting``, ``turn between epochs`` or ``unattributed``.
+        phase: ``forward``, ``backward``, ``update``, or ``None`` where that has no meaning.
+        seconds: of an epoch.
+        share: of the epoch.
+    """
+
+    name: str
+    phase: str | None
+    seconds: float
+    share: float
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """Why an epoch takes some of its time.
+
+    Attributes:
+        name: ``arithmetic``, ``memory traffic``, ``kernel path``, ``per-step overhead``, ``turn between epochs``, or
+            ``kernel path or per-step overhead`` where no profile could be made.
+        seconds: of an epoch; the causes of a model add up to its epoch.
+        evidence: what was measured, in a sentence.
+    """
+
+    name: str
+    seconds: float
+    evidence: str
+
+
+class ModelExplanation(msgspec.Struct, frozen=True, kw_only=True):
+    """One model: where its epoch goes, and why.
+
+    Attributes:
+        name: of the model.
+        counts: of its training step.
+        epoch_seconds: undisturbed, in steady state.
+        first_epoch_seconds: with tracing and compilation.
+        arithmetic_seconds: the least that its MACs can take at this machine's peak.
+        roofline_seconds: the least that its layers can take, their bytes considered.
+        busy_seconds: time in which at least one kernel runs; low and high if the profiler's cost fell wholly inside, or wholly
+            outside the kernels; ``None`` if no profile could be made.
+        factors: of the time identity.
+        where: parts whose sum is the epoch, longest first.
+        causes: whose sum is the epoch, longest first.
+        measurement: what this rests on.
+    """
+
+    name: str
+    counts: Counts
+    epoch_seconds: Interval
+    first_epoch_seconds: float
+    arithmetic_seconds: float
+    roofline_seconds: float
+    busy_seconds: Interval | None
+    factors: Factors
+    where: tuple[Part, ...]
+    causes: tuple[Cause, ...]
+    measurement: ModelMeasurement
+
+
+class FactorRatio(msgspec.Struct, frozen=True):
+    """One factor of the ratio of two epoch times.
+
+    Attributes:
+        name: ``parameters``, ``reuse``, ``memory``, ``kernels``, ``waiting``, or several joined with `` x `` where they could not
+            be told apart.
+        ratio: second model's over first's; ``None`` where unknown, and then part of a joined one.
+        low: the least it can be if the profiler's cost fell otherwise; ``None`` where the profile does not enter.
+        high: the most.
+    """
+
+    name: str
+    ratio: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an epoch of the second model takes so many times as long as one of the first.
+
+    Attributes:
+        schema: ``epochwise/compare/1``.
+        backend: of both models; two joined with `` / `` where they differ.
+        models: first and second.
+        ratio: second's epoch time over first's.
+        factors: whose product is the ratio's median.
+        machine: what the roofline rests on.
+        measurement: how it was measured.
+        answer: in sentences.
+        notes: what a reader must know to trust the figures.
+    """
+
+    schema: str = "epochwise/compare/1"
+    backend: str
+    models: tuple[ModelExplanation, ModelExplanation]
+    ratio: Interval
+    factors: tuple[FactorRatio, ...]
+    machine: Machine
+    measurement: MeasurementSummary
+    answer: str
+    notes: tuple[str, ...] = ()
+
+
+class MeasurementSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A :class:`~epochwise.measuring.measurement.Measurement` without its models, which stand with their explanations."""
+
+    data: str
+    pairs: int
+    budget_seconds: float
+    measuring_seconds: float
+    other_load_cores: float | None
+    interrupted: bool
+
+
+class QuestionAnswer(msgspec.Struct, frozen=True):
+    """The three parts of the question, a paragraph each."""
+
+    why_slower: str
+    benefit: str
+    parameters: str
+
+
+class Demo(msgspec.Struct, frozen=True, kw_only=True):
+    """The question, answered on this machine.
+
+    Attributes:
+        schema: ``epochwise/demo/1``.
+        comparisons: one for each backend that could be run.
+        left_out: backends that could not be run, with the reason.
+        answer: to the three parts of the question.
+    """
+
+    schema: str = "epochwise/demo/1"
+    comparisons: tuple[Comparison, ...]
+    left_out: dict[str, str] = {}
+    answer: QuestionAnswer
+
+
+def summary(measurement: Measurement) -> MeasurementSummary:
+    """The measurement without its models."""
+    return MeasurementSummary(
+        data=measurement.data,
+        pairs=measurement.pairs,
+        budget_seconds=measurement.budget_seconds,
+        measuring_seconds=measurement.measuring_seconds,
+        other_load_cores=measurement.other_load_cores,
+        interrupted=measurement.interrupted,
+    )
