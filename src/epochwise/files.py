@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 from epochwise.errors import OutputExistsError, UsageError
@@ -50,7 +49,7 @@ def write_text(path: str | Path, text: str, force: bool = False) -> None:
         target.write_text(text, encoding="utf-8")
         return
     target = target.resolve()  # through a symbolic link: the link stays
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(target)

@@ -64,9 +64,10 @@ def peak(host: Host, crew: Crew, step: Step) -> tuple[Peak, list[str]]:
     many_matrix = _matrix_product(crew.cores, max(rate.best for rate in many)) if many else None
     best_one = max((rate for rate in [*one, one_matrix] if rate), key=lambda rate: rate.best)
     best_many = max((rate for rate in [*many, many_matrix] if rate), key=lambda rate: rate.best, default=best_one)
-    # One core's burst is also all cores' lower bound: a disturbed run on all cores must not contradict it.
-    every = max(best_many.best, best_one.best)
-    found = Peak(one_core=best_one.best * min(1.0, host.quota or 1.0), all_cores=every * host.share, spread=best_many.spread)
+    one_core = best_one.best * min(1.0, host.quota or 1.0)
+    # What one core does all cores can do: a disturbed run on all of them must not contradict it.
+    all_cores = max(best_many.best * host.share, one_core)
+    found = Peak(one_core=one_core, all_cores=all_cores, spread=best_many.spread)
     notes = []
     if found.spread > DISTURBED_SPREAD:
         notes.append(f"Repeats of the peak spread by {found.spread:.0%}: the figure may be too low.")

@@ -23,13 +23,15 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 FLOPS_PER_FMA = 2
 
 
+_OPTIONS: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+
+
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` compiled without Python's lock, kept on disk where Numba finds a folder that it may write."""
-    options = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
     try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **_OPTIONS)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # "no locator available": neither beside this file nor in the user's cache
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+        return numba.njit(**_OPTIONS)(function)  # type: ignore[no-any-return]
 
 
 def vector_lengths() -> tuple[int, ...]:
@@ -154,6 +156,14 @@ def triad(a: float, x: Floats, y: Floats, repeats: int) -> None:
 
 
 def assembly() -> dict[str, str]:
-    """The machine code of what has been compiled so far, as text, by kernel: for looking at, and for the tests."""
+    """Machine code, as text, of the kernels that have been called so far, by name: for looking at, and for the tests."""
     kernels = {f"multiply_add_{length}": kernel for length, kernel in _MULTIPLY_ADD.items()} | {"triad": _triad}
-    return {name: "\n".join(kernel.inspect_asm().values()) for name, kernel in kernels.items()}  # type: ignore[attr-defined]
+    return {name: _text_of(kernel) for name, kernel in kernels.items()}
+
+
+def _text_of(kernel: Any) -> str:
+    # Compiled once more, for Numba does not show what it took from its disk cache.
+    fresh = numba.njit(**_OPTIONS)(kernel.py_func)
+    for signature in kernel.signatures:
+        fresh.compile(signature)
+    return "\n".join(fresh.inspect_asm().values())
