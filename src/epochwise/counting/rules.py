@@ -6,7 +6,8 @@ same are registered by list. A second rule for the same operation is refused; an
 
 Conventions, the same in every dialect:
 
-* MACs: contractions only (convolution, matrix product, einsum, attention). Padding counts as if it were data, as in the literature.
+* MACs: contractions only (convolution, matrix product, einsum, attention). Padding counts like data, as
+  in the literature.
 * Element-wise: 1 FLOP per element of the output for each arithmetic operation, comparison, selection and elementary function
   (``exp``, ``tanh``, ``sqrt``, ...). What an elementary function costs differs between processors and libraries, so any other
   figure would be a machine's, not the model's. An operation that stands for several (``sigmoid`` = negate, exp, add, divide)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
+from keras.src.backend import compute_output_spec  # as fit builds a model; there is no public name for it
 
 from epochwise.errors import ModelDoesNotFitError, TracingError
 from epochwise.tracing.recorder import LOSS, METRICS, OPTIMIZER, LayerRecorder
@@ -61,7 +62,9 @@ def intercept(model: Any, recorder: LayerRecorder, hooks: StepHooks) -> Iterator
     """
     with contextlib.ExitStack() as patches:
         interception = _Interception(model, recorder, hooks)
+        recorder.add_layer(id(model), model.name, type(model).__name__)
         patches.enter_context(_patched(keras.layers.Layer, "__call__", interception.around_layer))
+        patches.enter_context(_patched(keras.layers.Layer, "stateless_call", interception.around_stateless_call))
         for owner, names, part in _entry_points(model):
             around = interception.around_optimizer if part == OPTIMIZER else functools.partial(interception.around_part, part)
             for name in names:
@@ -126,16 +129,33 @@ class _Interception:
 
     def around_layer(self, original: Callable[..., Any], layer: Any, *args: Any, **kwargs: Any) -> Any:
         """A layer call, unless Keras is only working out shapes."""
+        if self._not_recorded(layer, args, kwargs):
+            return original(layer, *args, **kwargs)
+        with self._layer_call(layer) as call:
+            args, kwargs = self._exchange(self.hooks.tensors_in, call, (args, kwargs))
+            return self._exchange(self.hooks.tensors_out, call, original(layer, *args, **kwargs))
+
+    def around_stateless_call(self, original: Callable[..., Any], layer: Any, *args: Any, **kwargs: Any) -> Any:
+        """``stateless_call(weights, other variables, *inputs)`` gives ``(outputs, other variables, ...)``: a call too."""
+        if self._not_recorded(layer, args, kwargs):
+            return original(layer, *args, **kwargs)
+        with self._layer_call(layer) as call:
+            inputs, kwargs = self._exchange(self.hooks.tensors_in, call, (args[2:], kwargs))
+            outputs, *others = original(layer, *args[:2], *inputs, **kwargs)
+            return self._exchange(self.hooks.tensors_out, call, outputs), *others
+
+    def _not_recorded(self, layer: object, args: Any, kwargs: Any) -> bool:
+        """Where Keras only works out shapes, and where a layer's own entry point calls another one of its own."""
         symbolic = any(isinstance(leaf, keras.KerasTensor) for leaf in keras.tree.flatten((args, kwargs)))
-        if symbolic or (self._open_layers and self._open_layers[-1] is layer):
-            return original(layer, *args, **kwargs)  # the second case: a subclass's __call__ that calls its parent's
+        return symbolic or bool(self._open_layers and self._open_layers[-1] is layer)
+
+    @contextlib.contextmanager
+    def _layer_call(self, layer: Any) -> Iterator[int]:
         call = self.recorder.enter(id(layer), layer.name, type(layer).__name__)
         self._open_layers.append(layer)
         try:
             with self.hooks.scope(call):
-                args, kwargs = self._exchange(self.hooks.tensors_in, call, (args, kwargs))
-                outputs = original(layer, *args, **kwargs)
-                return self._exchange(self.hooks.tensors_out, call, outputs)
+                yield call
         finally:
             self._open_layers.pop()
             self.recorder.exit(call)
@@ -200,6 +220,11 @@ class _Interception:
                 new._keras_mask = mask
             leaves[place] = new
         return keras.tree.pack_sequence_as(structure, leaves)
+
+
+def active_backend() -> str:
+    """Name of the backend that Keras runs on."""
+    return str(keras.config.backend())
 
 
 def owner_of_weights(model: Any, recorder: LayerRecorder) -> dict[int, int]:
@@ -286,7 +311,7 @@ def _sized(tensor: Any, batch_size: int) -> Value:
 
 def _label_specs(model: Any, x_spec: Any) -> Any:
     """What the compiled loss expects for the outputs of the model."""
-    outputs = keras.backend.compute_output_spec(model, _symbolic(x_spec), training=False)
+    outputs = compute_output_spec(model, _symbolic(x_spec), training=False)
     loss = model.loss
     batch = keras.tree.flatten(x_spec)[0].shape[0]
 

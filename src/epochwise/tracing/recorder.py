@@ -102,6 +102,17 @@ class LayerRecorder:
         """The numbers of the tensors that came out of a call."""
         self._outputs[call] = tuple(values)
 
+    def retain(self, calls: Collection[int]) -> dict[int, int]:
+        """Forget all other calls (of traces that the framework threw away); new numbers of the kept ones by their old ones."""
+        kept = sorted(set(calls) & set(range(self.call_count)))
+        numbers = {old: new for new, old in enumerate(kept)}
+        parents = [self._parent_call[old] for old in kept]
+        self._parent_call = [None if parent is None else numbers.get(parent) for parent in parents]
+        self._layer_of_call = [self._layer_of_call[old] for old in kept]
+        self._inputs = [self._inputs[old] for old in kept]
+        self._outputs = [self._outputs[old] for old in kept]
+        return numbers
+
     def layer_of(self, call: int) -> int:
         """Number of the layer that a call is of."""
         return self._layer_of_call[call]

@@ -1,0 +1,187 @@
+"""Who makes, reads and depends on what in a trace; and from that, what a contraction of the backward pass computes.
+
+Works on any dialect: it asks the rules only for an operation's family.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cached_property
+
+from epochwise.counting.rules import Role, Rule, find
+from epochwise.tracing.trace import Operation, Trace
+
+_CARRIES = {"free", "movement"}
+"""Families whose output holds the first input's numbers, in another shape, place or type."""
+
+
+class Flow:
+    """A trace with its rules looked up and its aliases collapsed.
+
+    Attributes:
+        trace: what it is about.
+        rules: the rule of each operation, ``None`` where there is none.
+        root: for each value the number of the tensor that it is a view of, itself if of none.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.rules: list[Rule | None] = [find(trace.dialect, operation.name) for operation in trace.operations]
+        self.root = self._roots()
+        self.parameters = {self.root[parameter.value] for parameter in trace.parameters}
+        self.trainable = {self.root[parameter.value] for parameter in trace.parameters if parameter.trainable}
+
+    def _roots(self) -> list[int]:
+        """A free operation's output is its input, unless it has more or fewer elements; a spread-out scalar is the scalar."""
+        values = self.trace.values
+        root = list(range(len(values)))
+        for operation, rule in zip(self.trace.operations, self.rules, strict=True):
+            if rule is None or rule.family != "free" or not operation.inputs:
+                continue
+            paired = len(operation.inputs) == len(operation.outputs)
+            for place, output in enumerate(operation.outputs):
+                source = operation.inputs[place if paired else 0]
+                if values[source].elements in (1, values[output].elements):
+                    root[output] = root[source]
+        return root
+
+    def is_free(self, place: int) -> bool:
+        """Whether the operation at this place only gives its input another shape."""
+        rule = self.rules[place]
+        return rule is not None and rule.family == "free"
+
+    @cached_property
+    def maker(self) -> dict[int, int]:
+        """Place of the operation that makes a tensor, by root; the last one if several write it."""
+        made = {}
+        for place, operation in enumerate(self.trace.operations):
+            for output in operation.outputs:
+                if self.root[output] == output:
+                    made[output] = place
+        return made
+
+    @cached_property
+    def born(self) -> dict[int, int]:
+        """Place of the operation that first writes a tensor, by root."""
+        first: dict[int, int] = {}
+        for place, operation in enumerate(self.trace.operations):
+            for output in operation.outputs:
+                if self.root[output] == output:
+                    first.setdefault(output, place)
+        return first
+
+    @cached_property
+    def given(self) -> set[int]:
+        """Roots that are there before the step, even if it overwrites them in place."""
+        before = (*self.trace.inputs, *self.trace.optimizer_state)
+        return self.parameters | {self.root[value] for value in before}
+
+    @cached_property
+    def learned(self) -> set[int]:
+        """Roots that a trainable parameter has a part in, through forward operations: gradients flow through them."""
+        return self._reached(self.trainable)
+
+    @cached_property
+    def of_data(self) -> set[int]:
+        """Roots that the batch has a part in, through forward operations."""
+        return self._reached({self.root[value] for value in self.trace.inputs})
+
+    @cached_property
+    def of_parameters(self) -> set[int]:
+        """Roots made of parameters alone, such as a product of two weights or a weight in another type."""
+        return self._reached(self.parameters) - self.of_data
+
+    def _reached(self, start: set[int]) -> set[int]:
+        reached = set(start)
+        for operation in self.trace.operations:
+            if operation.phase == "forward" and any(self.root[value] in reached for value in operation.inputs):
+                reached.update(self.root[value] for value in operation.outputs)
+        return reached
+
+    def origin(self, value: int) -> int:
+        """The root that a value holds the numbers of, back through views, casts, slices, stacks and padding."""
+        at = self.root[value]
+        for _ in range(len(self.trace.operations)):
+            place = self.maker.get(at)
+            if place is None or at in self.given:
+                return at
+            rule, operation = self.rules[place], self.trace.operations[place]
+            if rule is None or rule.family not in _CARRIES or not operation.inputs:
+                return at
+            at = self.root[operation.inputs[0]]
+        return at
+
+    @cached_property
+    def _forward_factors(self) -> dict[int, list[tuple[int, int]]]:
+        """By origin: the forward contractions that it is a factor of, as (place of the operation, 0 or 1 for the factor)."""
+        factors: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        for place, (operation, rule) in enumerate(zip(self.trace.operations, self.rules, strict=True)):
+            forward = operation.phase == "forward" or operation.attributes.get("recomputed")
+            if rule is not None and rule.family == "contraction" and forward and len(operation.inputs) > max(rule.operands):
+                for factor in (0, 1):
+                    factors[self.origin(operation.inputs[rule.operands[factor]])].append((place, factor))
+        return factors
+
+    def role(self, place: int) -> Role:
+        """What the contraction at this place computes.
+
+        A gradient of ``a x b`` with respect to ``a`` is a contraction of the incoming gradient with ``b``. So a backward
+        contraction that reads ``b``, a factor of a forward contraction, is the gradient of the other factor: a weight
+        gradient if that is made of parameters alone, else an input gradient. Of several such forward contractions the one
+        with the right number of elements, and of the same layer call, is taken. Where none is found: a weight gradient
+        if all that becomes of the output is a parameter's gradient, else an input gradient.
+        """
+        operation, rule = self.trace.operations[place], self.rules[place]
+        if operation.phase != "backward" or rule is None:
+            return "forward"
+        if operation.attributes.get("recomputed"):
+            return "recompute"
+        best: tuple[int, int] = (0, -1)
+        elements = self.trace.values[operation.outputs[0]].elements
+        for factor in (0, 1):
+            if len(operation.inputs) <= rule.operands[factor]:
+                continue
+            for forward, known in self._forward_factors.get(self.origin(operation.inputs[rule.operands[factor]]), ()):
+                other = self._factor(forward, 1 - known)
+                fits = 2 * (self.trace.values[other].elements == elements)
+                fits += self.trace.operations[forward].call == operation.call
+                best = max(best, (fits, other))
+        if best[1] >= 0:
+            return "weight_gradient" if self.origin(best[1]) in self.of_parameters else "input_gradient"
+        return "weight_gradient" if self._only_becomes_gradients(operation) else "input_gradient"
+
+    def _factor(self, place: int, factor: int) -> int:
+        rule = self.rules[place]
+        operands = (0, 1) if rule is None else rule.operands
+        return self.trace.operations[place].inputs[operands[factor]]
+
+    @cached_property
+    def readers(self) -> dict[int, list[int]]:
+        """Places of the operations that read a tensor, by root; reading a view is reading the tensor."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for place, operation in enumerate(self.trace.operations):
+            if not self.is_free(place):
+                for value in dict.fromkeys(self.root[value] for value in operation.inputs):
+                    found[value].append(place)
+        return found
+
+    def _only_becomes_gradients(self, operation: Operation) -> bool:
+        """Whether an output ends in gradients of parameters and nowhere else, through casts, sums and additions."""
+        gradients = {self.root[p.gradient] for p in self.trace.parameters if p.gradient is not None}
+        todo = [self.root[output] for output in operation.outputs]
+        seen: set[int] = set()
+        arrived = False
+        while todo:
+            value = todo.pop()
+            if value in seen:
+                continue
+            seen.add(value)
+            if value in gradients:
+                arrived = True
+                continue
+            for place in self.readers.get(value, ()):
+                rule, reader = self.rules[place], self.trace.operations[place]
+                if rule is None or rule.family not in {"free", "movement", "reduction", "elementwise"}:
+                    return False
+                todo.extend(self.root[output] for output in reader.outputs)
+        return arrived
