@@ -39,7 +39,6 @@ class _Row:
         self.phase_bytes: Counter[str] = Counter()
         self.elements = 0
         self.parameters = 0
-        self.operations = 0
 
     def add(self, phase: Phase, role: Role, cost: Cost, times: int) -> None:
         """One operation's cost."""
@@ -49,7 +48,6 @@ class _Row:
         self.macs["input_gradient"] += cost.input_gradient_macs * times
         self.phase_macs[phase] += (cost.macs + cost.weight_gradient_macs + cost.input_gradient_macs) * times
         self.phase_flops[phase] += cost.other_flops * times
-        self.operations += 1
 
     def work(self, phase: Phase) -> Work:
         """What it does in one phase."""
@@ -57,7 +55,8 @@ class _Row:
 
     def is_empty(self) -> bool:
         """Whether nothing at all is on it."""
-        return not (self.operations or self.parameters or self.elements or sum(self.phase_bytes.values()))
+        work = (*self.phase_macs.values(), *self.phase_flops.values(), *self.phase_bytes.values())
+        return not (self.parameters or self.elements or any(work))
 
 
 def count_trace(trace: Trace, name: str) -> Counts:

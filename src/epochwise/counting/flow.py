@@ -45,10 +45,21 @@ class Flow:
                     root[output] = root[source]
         return root
 
-    def is_free(self, place: int) -> bool:
-        """Whether the operation at this place only gives its input another shape."""
-        rule = self.rules[place]
-        return rule is not None and rule.family == "free"
+    def is_alias(self, place: int) -> bool:
+        """Whether all that the operation at this place gives are its inputs in another shape or order."""
+        rule, operation = self.rules[place], self.trace.operations[place]
+        inputs = {self.root[value] for value in operation.inputs}
+        free = rule is not None and rule.family == "free"
+        return free and all(self.root[output] in inputs for output in operation.outputs)
+
+    def is_view(self, place: int) -> bool:
+        """Whether what it gives are its inputs in another shape or order, or parts of them: nothing needs to be written."""
+        rule, operation = self.rules[place], self.trace.operations[place]
+        if rule is None or rule.family != "free":
+            return False
+        largest = max((self.trace.values[value].elements for value in operation.inputs), default=0)
+        smaller = all(self.trace.values[output].elements <= largest for output in operation.outputs)
+        return smaller or self.is_alias(place)
 
     @cached_property
     def maker(self) -> dict[int, int]:
@@ -160,7 +171,7 @@ class Flow:
         """Places of the operations that read a tensor, by root; reading a view is reading the tensor."""
         found: dict[int, list[int]] = defaultdict(list)
         for place, operation in enumerate(self.trace.operations):
-            if not self.is_free(place):
+            if not self.is_alias(place):
                 for value in dict.fromkeys(self.root[value] for value in operation.inputs):
                     found[value].append(place)
         return found

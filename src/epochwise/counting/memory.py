@@ -38,7 +38,7 @@ def _kept(flow: Flow) -> set[int]:
     made = {value for value, place in flow.born.items() if operations[place].phase == "forward"}
     read: set[int] = set()
     for place, operation in enumerate(operations):
-        if operation.phase == "backward" and not flow.is_free(place):
+        if operation.phase == "backward" and not flow.is_alias(place):
             read.update(flow.root[value] for value in operation.inputs)
     return (made & read) - flow.given
 

@@ -54,14 +54,14 @@ free(
     _names(
         """broadcast_in_dim reshape squeeze expand_dims transpose stop_gradient copy copy_p optimization_barrier
         layout_constraint sharding_constraint reshard device_put pvary tie shard_alike bitcast_convert_type to_edtype
-        from_edtype random_wrap random_unwrap random_clone xla_metadata_value"""
+        from_edtype random_wrap random_unwrap random_clone xla_metadata_value slice split unstack scan.slice"""
     ),
 )
 movement(
     _JAX,
     _names(
-        """convert_element_type concatenate pad rev slice dynamic_slice dynamic_update_slice scatter split stack unstack tile
-        reduce_precision iota empty empty2 zeros_like create_token after_all scan.slice scan.stack dce_sink"""
+        """convert_element_type concatenate pad rev dynamic_slice dynamic_update_slice scatter stack tile
+        reduce_precision iota empty empty2 zeros_like create_token after_all scan.stack dce_sink"""
     ),
 )
 lookups(_JAX, ["gather"])

@@ -6,7 +6,8 @@ call, with its own operations (those of layers inside it are theirs):
 
 * inputs: tensors at a border that its forward operations read and do not make; weights: parameters that they read.
 * outputs: tensors at a border that its forward operations make.
-* Operations that only give a tensor another shape read and make nothing, so a ``Flatten`` moves 0 bytes and has no activations.
+* Operations that only give a tensor another shape, or a part of it, read and make nothing: a ``Flatten`` moves 0 bytes and has
+  no activations, whether the framework has views or copies.
 * A lookup (``Embedding``) reads of its table as much as it writes, not all of it.
 
 Bytes of a step:
@@ -60,7 +61,7 @@ def borders(flow: Flow) -> dict[int | None, Border]:
     for place, (operation, rule) in enumerate(zip(trace.operations, flow.rules, strict=True)):
         if operation.phase == "backward":
             backward.add(operation.call)
-        if operation.phase != "forward" or flow.is_free(place):
+        if operation.phase != "forward" or flow.is_view(place):
             continue
         times = operation.times or 1
         for value in operation.outputs:

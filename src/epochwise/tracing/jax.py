@@ -111,7 +111,7 @@ class _Hooks(StepHooks):
         return [checkpoint_name(tensor, f"{_MARK}out:{call}:{place}") for place, tensor in enumerate(tensors)]
 
     def gradients(self, variables: list[Any], gradients: list[Any]) -> list[Any]:
-        marked = []
+        marked: list[Any] = []
         for variable, gradient in zip(variables, gradients, strict=True):
             if gradient is None:
                 marked.append(None)

@@ -325,8 +325,8 @@ def _label_specs(model: Any, x_spec: Any) -> Any:
         return Value(shape, keras.backend.standardize_dtype(output.dtype))
 
     if isinstance(outputs, dict):
-        losses = loss if isinstance(loss, dict) else dict.fromkeys(outputs, loss)
-        return {name: spec(output, losses.get(name)) for name, output in outputs.items()}
+        by_name = loss if isinstance(loss, dict) else dict.fromkeys(outputs, loss)
+        return {name: spec(output, by_name.get(name)) for name, output in outputs.items()}
     if isinstance(outputs, (list, tuple)):
         if isinstance(loss, dict):
             losses = [loss.get(name) for name in getattr(model, "output_names", [])]
