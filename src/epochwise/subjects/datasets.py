@@ -122,8 +122,9 @@ def _npz(source: str) -> Dataset:
         )
     arrays: dict[str, Array] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise zipfile.BadZipFile("a single array, not an archive of several")
             for key in archive.files:
                 try:
