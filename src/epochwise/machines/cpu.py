@@ -12,11 +12,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import psutil
 import threadpoolctl
 
 from epochwise.machines import kernels, limits
 from epochwise.machines.host import Host, affinity
+from epochwise.machines.load import lacking
 from epochwise.machines.machine import BandwidthPoint, Peak
 from epochwise.machines.timing import TARGET_SECONDS, Crew, Rates, calibrate, rates
 
@@ -35,8 +35,8 @@ GAP_FLOATS = 768
 """From a page's start to where y begins. A load whose address equals that of a recent store in its last 12 bits waits for it on
 many processors: x is read that far, more than a store queue, ahead of where y was written."""
 
-DISTURBED_PERCENT, USELESS_PERCENT = 10, 50
-"""Processor time taken by others: from the first on it is noted, from the second on the figures are not kept."""
+DISTURBED_SHARE, USELESS_SHARE = 0.10, 0.25
+"""Of our cores, taken by others: from the first on it is noted, from the second on the figures are not kept."""
 DISTURBED_SPREAD = 0.10
 
 Step = Callable[[str], None]
@@ -69,6 +69,8 @@ def peak(host: Host, crew: Crew, step: Step) -> tuple[Peak, list[str]]:
     all_cores = max(best_many.best * host.share, one_core)
     found = Peak(one_core=one_core, all_cores=all_cores, spread=best_many.spread)
     notes = []
+    if crew.cores > 1 and best_many.best < 1.2 * best_one.best:
+        notes.append("All cores together were hardly faster than one: other load, or cores that share one unit.")
     if found.spread > DISTURBED_SPREAD:
         notes.append(f"Repeats of the peak spread by {found.spread:.0%}: the figure may be too low.")
     return found, notes
@@ -164,19 +166,22 @@ def _slices(block: Any, elements: int) -> tuple[Any, Any]:
     return block[:elements], block[second : second + elements]
 
 
-def surroundings(host: Host) -> tuple[list[str], bool]:
-    """Notes on what limits or disturbs this process, and whether it is quiet enough to keep the figures. Takes 0.2 seconds."""
+def surroundings(host: Host, others: float) -> tuple[list[str], bool]:
+    """Notes on what limited or disturbed this process, and whether it was quiet enough for the figures to be kept.
+
+    ``others``: how many of the computer's processors others kept busy meanwhile.
+    """
     notes = []
     present, allowed = os.cpu_count() or 1, affinity()
     if allowed < present:
         notes.append(f"This process may run on {allowed} of the computer's {present} processors.")
     if host.quota is not None and host.quota < allowed:
         notes.append(f"A control group grants {host.quota:.3g} processors' worth of time; all-core figures are scaled to it.")
-    busy = psutil.cpu_percent(interval=0.2)
-    quiet = busy < USELESS_PERCENT
-    if busy >= DISTURBED_PERCENT:
-        kept = "" if quiet else ", and are not kept"
-        notes.append(f"Other programs kept {busy:.0f} % of the processors busy before measuring: figures may be too low{kept}.")
+    missing = lacking(others, host.cores)
+    quiet = missing < USELESS_SHARE
+    if missing >= DISTURBED_SHARE:
+        what = "figures may be too low" if quiet else "figures are too low, and are not kept"
+        notes.append(f"Others kept {others:.1f} of the computer's {present} processors busy meanwhile: {what}.")
     return notes, quiet
 
 

@@ -52,6 +52,7 @@ def _measured(here: Host, progress: Progress) -> tuple[Machine, bool]:
     begin = time.perf_counter()
     progress(0, 1, "loading the kernels")
     from epochwise.machines import cpu
+    from epochwise.machines.load import OtherLoad
     from epochwise.machines.timing import Crew
 
     total = cpu.pieces(here)
@@ -60,10 +61,11 @@ def _measured(here: Host, progress: Progress) -> tuple[Machine, bool]:
     def step(text: str) -> None:
         progress(next(done), total, text)
 
-    around, quiet = cpu.surroundings(here)
+    load = OtherLoad()
     with Crew(here.cores) as crew:
         peak, about_peak = cpu.peak(here, crew, step)
         bandwidth, about_bandwidth = cpu.bandwidth(here, crew, step)
+    around, quiet = cpu.surroundings(here, load.processors())
     progress(total, total, "measured")
     measured = Machine(
         name=here.name,
