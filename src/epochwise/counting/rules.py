@@ -13,9 +13,9 @@ Conventions, the same in every dialect:
   figure would be a machine's, not the model's. An operation that stands for several (``sigmoid`` = negate, exp, add, divide)
   is charged for as many as its plain formula has, so that fused and unfused programs come out alike.
 * Reductions: one operation for each element that is folded in: elements read - elements written.
-* Free: gives its first input another shape or order of axes, or a part of it at fixed places (reshape, transpose, slice, view),
-  or spreads it out (broadcast). 0 FLOPs; where the number of elements stays the same, the output is the same tensor.
-* Movement and lookup: copies, casts, padding, concatenation, gathers. 0 FLOPs; their cost is bytes.
+* Free: gives its first input another shape or order of axes (reshape, transpose, view), or spreads it out (broadcast). 0 FLOPs;
+  where the number of elements stays the same, or was 1, the output is the same tensor.
+* Movement and lookup: copies, casts, padding, slices, concatenation, gathers. 0 FLOPs; their cost is bytes.
 * Random bits: 0 FLOPs (integer hashing).
 """
 
@@ -162,7 +162,7 @@ def reductions(dialect: str, names: Iterable[str], *, flops: int = 1) -> None:
 
 
 def free(dialect: str, names: Iterable[str]) -> None:
-    """Register operations that only give their first input another shape or order, or a part of it: no cost."""
+    """Register operations that only give their first input another shape or order, or spread it out: no cost."""
     rule(dialect, *names, family="free")(no_cost)
 
 

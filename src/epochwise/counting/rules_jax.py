@@ -48,19 +48,20 @@ elementwise(_JAX, ["logistic"], flops=4)  # negate, exp, add, divide
 
 reductions(_JAX, _names("reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce_xor reduce argmax argmin"))
 
-# A broadcast writes nothing of its own: it is fused into what reads it (a view in other frameworks).
+# A broadcast writes nothing of its own: it is fused into what reads it (a view in other frameworks). A step of a scan reads its
+# part of a whole in place.
 free(
     _JAX,
     _names(
         """broadcast_in_dim reshape squeeze expand_dims transpose stop_gradient copy copy_p optimization_barrier
         layout_constraint sharding_constraint reshard device_put pvary tie shard_alike bitcast_convert_type to_edtype
-        from_edtype random_wrap random_unwrap random_clone xla_metadata_value slice split unstack scan.slice"""
+        from_edtype random_wrap random_unwrap random_clone xla_metadata_value scan.slice"""
     ),
 )
 movement(
     _JAX,
     _names(
-        """convert_element_type concatenate pad rev dynamic_slice dynamic_update_slice scatter stack tile
+        """convert_element_type concatenate pad rev slice dynamic_slice dynamic_update_slice scatter split stack unstack tile
         reduce_precision iota empty empty2 zeros_like create_token after_all scan.stack dce_sink"""
     ),
 )

@@ -6,8 +6,8 @@ call, with its own operations (those of layers inside it are theirs):
 
 * inputs: tensors at a border that its forward operations read and do not make; weights: parameters that they read.
 * outputs: tensors at a border that its forward operations make.
-* Operations that only give a tensor another shape, or a part of it, read and make nothing: a ``Flatten`` moves 0 bytes and has
-  no activations, whether the framework has views or copies.
+* Operations that only give a tensor another shape or order read and make nothing: a ``Flatten`` moves 0 bytes and has no
+  activations, whether the framework has views or copies.
 * A lookup (``Embedding``) reads of its table as much as it writes, not all of it.
 
 Bytes of a step:
@@ -52,8 +52,7 @@ class Border(NamedTuple):
 def borders(flow: Flow) -> dict[int | None, Border]:
     """What crosses the border of each call; ``None`` stands for the step outside any call."""
     trace, root = flow.trace, flow.root
-    at_border = {root[value] for call in trace.calls for value in (*call.inputs, *call.outputs)}
-    at_border.update(root[value] for value in trace.inputs)
+    at_border = _at_border(flow)
     made: dict[int | None, Counter[int]] = defaultdict(Counter)
     read: dict[int | None, Counter[int]] = defaultdict(Counter)
     looked_up: dict[int | None, Counter[int]] = defaultdict(Counter)
@@ -75,6 +74,29 @@ def borders(flow: Flow) -> dict[int | None, Border]:
                 read[operation.call][at] = max(read[operation.call][at], times)
     calls: list[int | None] = [*range(len(trace.calls)), None]
     return {call: _border(flow, made[call], read[call], looked_up[call], backward=call in backward) for call in calls}
+
+
+def _at_border(flow: Flow) -> set[int]:
+    """Roots that go into or come out of a call, and the batch.
+
+    A call whose output nobody needed, because the loss reads something inside it (TensorFlow's cross-entropy takes the logits
+    and leaves out the softmax), has at its border what other calls read of it.
+    """
+    trace, root = flow.trace, flow.root
+    border = {root[value] for call in trace.calls for value in (*call.inputs, *call.outputs)}
+    border.update(root[value] for value in trace.inputs)
+    left_out = {
+        number
+        for number, call in enumerate(trace.calls)
+        if call.outputs and not any(root[value] in flow.born or root[value] in flow.given for value in call.outputs)
+    }
+    for value, place in flow.born.items():
+        call = trace.operations[place].call
+        if call in left_out and trace.operations[place].phase == "forward":
+            readers = (trace.operations[reader] for reader in flow.readers.get(value, ()))
+            if any(reader.phase == "forward" and reader.call != call for reader in readers):
+                border.add(value)
+    return border
 
 
 def _border(flow: Flow, made: Counter[int], read: Counter[int], looked_up: Counter[int], *, backward: bool) -> Border:

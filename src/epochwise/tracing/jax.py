@@ -200,8 +200,7 @@ class _Reader:
 
         def number(atom: Any) -> int:
             if hasattr(atom, "val"):
-                aval = atom.aval
-                return self.builder.number(("literal", aval.shape, str(aval.dtype)), aval.shape, str(aval.dtype))
+                return self.new(atom.aval)  # a constant in the program
             return known[atom]
 
         for equation in jaxpr.eqns:

@@ -14,10 +14,13 @@ from typing import Any
 
 import keras
 from keras.src.backend import compute_output_spec  # as fit builds a model; there is no public name for it
+from keras.src.backend.common import global_state
 
 from epochwise.errors import ModelDoesNotFitError, TracingError
 from epochwise.tracing.recorder import LOSS, METRICS, OPTIMIZER, LayerRecorder
 from epochwise.tracing.trace import Value
+
+_GLOBAL_SEEDS = "global_seed_generator"
 
 
 class StepHooks:
@@ -322,7 +325,7 @@ def _label_specs(model: Any, x_spec: Any) -> Any:
         shape = tuple(int(size) if size is not None else batch for size in output.shape)
         if "sparse" in str(name).lower():
             return Value(shape[:-1], "int32")
-        return Value(shape, keras.backend.standardize_dtype(output.dtype))
+        return Value(shape, keras.config.floatx())
 
     if isinstance(outputs, dict):
         by_name = loss if isinstance(loss, dict) else dict.fromkeys(outputs, loss)
@@ -372,9 +375,11 @@ def _described(specs: Any) -> str:
 
 @contextlib.contextmanager
 def unchanged(model: Any) -> Iterator[None]:
-    """Put every variable of the model, its metrics and its optimizer back to the value it had, if the step changed one."""
+    """Put back every variable of the model, its metrics and its optimizer, and Keras's global random state, as they were."""
     optimizer = [] if model.optimizer is None else list(model.optimizer.variables)
-    variables: Sequence[Any] = [*model.variables, *model.metrics_variables, *optimizer]
+    generator = global_state.get_global_attribute(_GLOBAL_SEEDS)
+    seeds = [] if generator is None else [generator.state]
+    variables: Sequence[Any] = [*model.variables, *model.metrics_variables, *optimizer, *seeds]
     kept = [(variable, getattr(variable, "_value", None)) for variable in variables]
     try:
         yield
@@ -382,3 +387,5 @@ def unchanged(model: Any) -> Iterator[None]:
         for variable, value in kept:
             if getattr(variable, "_value", None) is not value:
                 variable._value = value
+        if generator is None:
+            global_state.set_global_attribute(_GLOBAL_SEEDS, None)
