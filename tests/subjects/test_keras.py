@@ -92,6 +92,10 @@ assert (first == again).all() and (first != other).any()
 
 # What does not fit is refused, with both shapes.
 refused(ModelDoesNotFitError, "nets.py:rgb", "samples of shape (28, 28, 1) (float32)", "takes (32, 32, 3)")
+try:
+    load("nets.py:rgb")
+except ModelDoesNotFitError as problem:
+    assert "\\x1b" not in str(problem) and "Arguments received" not in str(problem)
 refused(ModelDoesNotFitError, "nets.py:net(units=3)", "gives 3 numbers per sample, and the labels have 10 classes", "Dense(10")
 refused(ModelDoesNotFitError, "nets.py:net(units=1)", "gives 1 number per sample")
 refused(ModelDoesNotFitError, "nets.py:net(units=12)", "gives 12 numbers per sample", "one-hot of 10", data=one_hot)

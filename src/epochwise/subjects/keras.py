@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import textwrap
 import types
 import zipfile
@@ -263,4 +264,6 @@ def _probed(model: Any, data: Dataset) -> str:
 
 
 def _first_lines(problem: BaseException, most: int = 400) -> str:
-    return textwrap.shorten(str(problem), width=most, placeholder=" ...")
+    """What Keras said, in one line: without colours, and without the list of arguments that it appends."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(problem)).partition("Arguments received by")[0]
+    return textwrap.shorten(plain, width=most, placeholder=" ...")

@@ -125,21 +125,21 @@ def find_module(dotted: str) -> Path | None:
     return Path(spec.origin) if spec.origin else next(map(Path, places), None)
 
 
-def defined_names(path: Path) -> tuple[list[str], bool]:
+def defined_names(path: Path) -> tuple[list[str], list[str], bool]:
     """Names bound at the top of a Python file, and whether there may be more than can be read off it.
 
     Returns:
-        Functions and classes first, in the order of the file, then other names; ``True`` where the file has ``import *``, a
-        module-level ``__getattr__``, or cannot be parsed (running it will say why).
+        Functions and classes in the order of the file; other names (imported, assigned); ``True`` where the file has
+        ``import *``, a module-level ``__getattr__``, or cannot be parsed (running it will say why).
     """
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, OSError):
-        return [], True
+        return [], [], True
     made: list[str] = []
     other: list[str] = []
     more = _bindings(tree.body, made, other)
-    return [*made, *(name for name in other if name not in made)], more or "__getattr__" in made
+    return made, other, more or "__getattr__" in made
 
 
 def _bindings(body: list[ast.stmt], made: list[str], other: list[str]) -> bool:
@@ -220,11 +220,11 @@ def near_files(path: Path, suffix: str) -> list[str]:
 
 
 def _check_function(path: Path, function: str, text: str) -> None:
-    names, more = defined_names(path)
-    if more or function in names:
+    made, other, more = defined_names(path)
+    if more or function in made or function in other:
         return
-    shown = [name for name in names if not name.startswith("_")]
-    near = difflib.get_close_matches(function, names, n=3, cutoff=0.5)
+    shown = [name for name in made if not name.startswith("_")]
+    near = difflib.get_close_matches(function, [*made, *other], n=3, cutoff=0.5)
     raise ModelNotFoundError(
         f"There is no function '{function}' in {path}.",
         cause=(f"Did you mean {_listed(near, 'or')}? " if near else "")
