@@ -95,7 +95,7 @@ def test_missing_function(folder):
     with pytest.raises(ModelNotFoundError, match=r"no function 'build_smal' in nets\.py") as caught:
         parse_model("nets.py:build_smal")
     assert "Did you mean build_small" in caught.value.cause
-    assert "It defines build_small, later, Net, build_large" in caught.value.cause
+    assert "It defines build_small, later, Net and build_large." in caught.value.cause
     assert caught.value.remedy == "nets.py:build_small"
 
 
