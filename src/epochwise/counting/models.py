@@ -11,7 +11,16 @@ from epochwise.errors import NotAModelError, UsageError
 from epochwise.tracing.trace import Trace, Value
 
 
-def count(model: Any, batch_size: int = 32, x: Any = None, y: Any = None, name: str | None = None) -> Counts:
+def count(
+    model: Any,
+    batch_size: int = 32,
+    x: Any = None,
+    y: Any = None,
+    name: str | None = None,
+    *,
+    loss: Any = None,
+    optimizer: Any = None,
+) -> Counts:
     """What one training step of a model costs. Nothing is trained and no array of the step's size is made.
 
     Args:
@@ -20,6 +29,9 @@ def count(model: Any, batch_size: int = 32, x: Any = None, y: Any = None, name: 
         x: features, as for ``fit``, from which shapes and dtypes of a batch are taken; for a built Keras model not needed.
         y: labels; by default what the compiled loss expects (class numbers for a sparse loss, else what the model gives).
         name: the model's name in the record; by default its own.
+        loss: of a ``torch.nn.Module``: ``loss(outputs, labels)``; by default cross-entropy for class numbers, else mean squared
+            error. A Keras model has its own.
+        optimizer: of a ``torch.nn.Module``; by default plain SGD. A Keras model has its own.
 
     Returns:
         Parameters, MACs, FLOPs, bytes and memory, in total and for each layer. Weights, metrics, optimizer and random state are
@@ -31,18 +43,20 @@ def count(model: Any, batch_size: int = 32, x: Any = None, y: Any = None, name: 
         ModelDoesNotFitError: the model does not accept such data, or its input's shape is not known.
         TracingError: the training step could not be traced.
     """
-    trace = trace_model(model, batch_size, x, y)
+    trace = trace_model(model, batch_size, x, y, loss=loss, optimizer=optimizer)
     return count_trace(trace, name or str(getattr(model, "name", "") or type(model).__name__))
 
 
-def trace_model(model: Any, batch_size: int = 32, x: Any = None, y: Any = None) -> Trace:
+def trace_model(
+    model: Any, batch_size: int = 32, x: Any = None, y: Any = None, *, loss: Any = None, optimizer: Any = None
+) -> Trace:
     """The operations of one training step; arguments and errors as for :func:`count`."""
     if batch_size < 1:
         raise UsageError(f"A batch of {batch_size} samples is not possible.", remedy="batch_size=32")
     if _is_instance(model, "keras", "Model"):
         return _trace_keras(model, batch_size, x, y)
     if _is_instance(model, "torch.nn", "Module"):
-        return _trace_module(model, batch_size, x, y)
+        return _trace_module(model, batch_size, x, y, loss, optimizer)
     raise NotAModelError(
         f"{model!r} is a {type(model).__name__}: neither a Keras model nor a torch.nn.Module.",
         cause="the function that makes the model returned something else",
@@ -80,7 +94,7 @@ def _trace_keras(model: Any, batch_size: int, x: Any, y: Any) -> Trace:
     )
 
 
-def _trace_module(module: Any, batch_size: int, x: Any, y: Any) -> Trace:
+def _trace_module(module: Any, batch_size: int, x: Any, y: Any, loss: Any, optimizer: Any) -> Trace:
     from epochwise.tracing import torch
 
     if x is None or y is None:
@@ -89,7 +103,7 @@ def _trace_module(module: Any, batch_size: int, x: Any, y: Any) -> Trace:
             cause="a torch.nn.Module has no input shape",
             remedy="epochwise.count(module, x=x, y=y), or on the command line --input-shape 28,28,1 --classes 10",
         )
-    return torch.trace_module(module, _like(x, batch_size), _like(y, batch_size), batch_size)
+    return torch.trace_module(module, _like(x, batch_size), _like(y, batch_size), batch_size, loss, optimizer)
 
 
 def _like(arrays: Any, batch_size: int) -> Any:

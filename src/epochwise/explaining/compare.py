@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from epochwise.errors import WorkerDiedError
 from epochwise.explaining.causes import explain_model
 from epochwise.explaining.explanation import Comparison, ModelExplanation, summary
 from epochwise.explaining.identity import ratio_of
@@ -12,6 +13,9 @@ from epochwise.machines.machine import Machine
 from epochwise.machines.measure import machine as this_machine
 from epochwise.measuring.measure import Measured, Progress, measure
 from epochwise.measuring.messages import Load
+from epochwise.subjects.backends import choose_backend
+from epochwise.subjects.datasets import DataSpec
+from epochwise.subjects.models import parse_model
 
 FRAMEWORKS = {
     "tensorflow": "Keras on TensorFlow",
@@ -19,6 +23,43 @@ FRAMEWORKS = {
     "torch": "Keras on PyTorch",
     "pytorch": "plain PyTorch",
 }
+
+
+def loads_for(
+    models: Iterable[str],
+    data: DataSpec,
+    *,
+    backend: str | None,
+    batch_size: int,
+    seed: int,
+    names: Sequence[str] | None = None,
+) -> list[Load]:
+    """Requests for models given by name, checked as far as that goes without running anything.
+
+    Args:
+        models: MODEL strings.
+        data: to train on.
+        backend: of Keras; ``None`` for the one that Keras would take. Files that speak PyTorch alone need none.
+        batch_size: samples in a step.
+        seed: of weights and order.
+        names: for the models; by default what the MODEL strings call them.
+
+    Raises:
+        ModelNotFoundError: no such file, module or function.
+        BackendMissingError: the backend is not installed.
+    """
+    specs = [parse_model(text) for text in models]
+    chosen = choose_backend(backend)
+    names = distinct(names or [spec.name for spec in specs])
+    return [
+        Load(model=spec.text, data=data, backend=chosen, batch_size=batch_size, seed=seed, name=name)
+        for spec, name in zip(specs, names, strict=True)
+    ]
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names, with a number behind those that occur more than once."""
+    return [f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name for place, name in enumerate(names)]
 
 
 def compare_named(loads: Sequence[Load], seconds: float, progress: Progress | None = None) -> Comparison:
@@ -34,6 +75,11 @@ def compare_named(loads: Sequence[Load], seconds: float, progress: Progress | No
     """
     processor = this_machine(progress=progress)
     return explain_ratio(measure(loads, seconds, progress), processor)
+
+
+def explain_kept(error: WorkerDiedError) -> Comparison | None:
+    """The explanation of what was measured before a worker died, if that was enough for a ratio."""
+    return explain_ratio(error.kept, this_machine()) if isinstance(error.kept, Measured) else None
 
 
 def explain_ratio(measured: Measured, processor: Machine) -> Comparison:

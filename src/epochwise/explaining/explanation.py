@@ -10,6 +10,7 @@ import msgspec
 from epochwise.counting.counts import Counts
 from epochwise.machines.machine import Machine
 from epochwise.measuring.measurement import Interval, Measurement, ModelMeasurement
+from epochwise.records import Record
 
 
 class Factors(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +33,7 @@ class Factors(msgspec.Struct, frozen=True, kw_only=True):
     memory: float | None
     kernels: float | None
     waiting: float | None
-    merged: dict[str, float] = {}
+    merged: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -101,8 +102,8 @@ class FactorRatio(msgspec.Struct, frozen=True):
     """One factor of the ratio of two epoch times.
 
     Attributes:
-        name: ``parameters``, ``reuse``, ``memory``, ``kernels``, ``waiting``, or several joined with `` x `` where they could not
-            be told apart.
+        name: ``parameters``, ``reuse``, ``memory``, ``kernels``, ``waiting``, or several joined with `` x `` where they could
+            not be told apart.
         ratio: second model's over first's; ``None`` where unknown, and then part of a joined one.
         low: the least it can be if the profiler's cost fell otherwise; ``None`` where the profile does not enter.
         high: the most.
@@ -114,7 +115,7 @@ class FactorRatio(msgspec.Struct, frozen=True):
     high: float | None = None
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+class Comparison(Record, frozen=True, kw_only=True):
     """Why an epoch of the second model takes so many times as long as one of the first.
 
     Attributes:
@@ -159,7 +160,7 @@ class QuestionAnswer(msgspec.Struct, frozen=True):
     parameters: str
 
 
-class Demo(msgspec.Struct, frozen=True, kw_only=True):
+class Demo(Record, frozen=True, kw_only=True):
     """The question, answered on this machine.
 
     Attributes:
@@ -171,7 +172,7 @@ class Demo(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: str = "epochwise/demo/1"
     comparisons: tuple[Comparison, ...]
-    left_out: dict[str, str] = {}
+    left_out: dict[str, str] = msgspec.field(default_factory=dict)
     answer: QuestionAnswer
 
 

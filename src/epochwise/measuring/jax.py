@@ -5,25 +5,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from epochwise.measuring.hlo import NOWHERE, places_of_instructions
 from epochwise.measuring.intervals import kernel_times
 from epochwise.measuring.messages import ProfiledSteps
 from epochwise.measuring.places import Places, scope_name
-from epochwise.measuring.xplane import Place, TraceEvent, kernel_events
+from epochwise.measuring.xplane import WINDOW, Place, TraceEvent, kernel_events
 from epochwise.tracing.keras import StepHooks
 
 HOST_TRACER_LEVEL = 2
 """The level at which XLA's CPU runtime records its thunks."""
-
-
-OPERATION_OF_INSTRUCTION = re.compile(r'^\s*(?:ROOT )?%?([\w.-]+) = .*metadata=\{[^}]*op_name="([^"]*)"', re.MULTILINE)
-"""Name and origin of each instruction in the text of a compiled HLO module."""
 
 
 class ScopeHooks(StepHooks):
@@ -50,10 +46,12 @@ class JaxRuntime:
         self._places = places
         self._batch = batch
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._window: Any = None
 
     def synchronize(self) -> None:
         """Wait until the newest state of the model has been computed."""
-        jax.block_until_ready(getattr(self._model, "_jax_state", None))
+        if getattr(self._model, "_jax_state", None) is not None:
+            jax.block_until_ready(_state(self._model))
 
     def start_profiler(self) -> None:
         """Record kernels, without the Python tracer."""
@@ -62,9 +60,12 @@ class JaxRuntime:
         options.host_tracer_level = HOST_TRACER_LEVEL
         self._folder = tempfile.TemporaryDirectory(prefix="epochwise-")
         jax.profiler.start_trace(self._folder.name, profiler_options=options)
+        self._window = jax.profiler.TraceAnnotation(WINDOW)
+        self._window.__enter__()
 
     def stop_profiler(self, steps: int) -> ProfiledSteps:
         """End recording and read it."""
+        self._window.__exit__(None, None, None)
         jax.profiler.stop_trace()
         if self._folder is None:
             raise RuntimeError("the profiler was not started")
@@ -85,25 +86,19 @@ class JaxRuntime:
         """
         state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), _state(self._model))
         compiled = jax.jit(self._model.train_step, donate_argnums=0).lower(state, self._batch).compile()
-        text = compiled.as_text() or ""
-        return {
-            instruction: self._places.of(operation, backward="transpose(" in operation)
-            for instruction, operation in OPERATION_OF_INSTRUCTION.findall(text)
-        }
+        return places_of_instructions(
+            compiled.as_text() or "", lambda operation: self._places.of(operation, backward="transpose(" in operation)
+        )
 
 
-NOWHERE: Place = (None, None)
+def _state(model: Any) -> tuple[list[Any], ...]:
+    """The four lists of variables that Keras's stateless ``train_step`` takes, as they are in the midst of ``fit``.
 
-
-def _state(model: Any) -> tuple[Any, Any, Any, Any]:
-    """The four lists of variables that Keras's stateless ``train_step`` takes, as they are in the midst of ``fit``."""
+    As plain lists: Keras keeps its own kinds of dictionary and list, which JAX takes for single leaves and would not wait for.
+    """
     state = model._jax_state
-    return (
-        state["trainable_variables"],
-        state["non_trainable_variables"],
-        state["optimizer_variables"],
-        state["metrics_variables"],
-    )
+    kinds = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
+    return tuple(list(state[kind]) for kind in kinds)
 
 
 def _events(data: Any) -> list[TraceEvent]:

@@ -105,9 +105,10 @@ def _train(subject: Subject, batch_size: int, channel: Channel) -> None:
     module = import_module(f"epochwise.measuring.{MODULES[subject.backend]}")
     data, model = subject.data, subject.model
     if subject.backend == "pytorch":
-        runtime = module.TorchRuntime(lambda: module.module_layers(model, recorder), places)
-        evaluate = _evaluation(data, lambda: module.evaluate(model, data.x_test, data.y_test, subject.loss))
-        module.train(model, data.x, data.y, batch_size, subject.loss, subject.optimizer, Gate(channel, runtime, evaluate))
+        loss = module.ScopedLoss(subject.loss, recorder)
+        runtime = module.TorchRuntime(lambda: module.module_layers(model, loss, recorder), places)
+        evaluate = _evaluation(data, lambda: module.evaluate(model, data.x_test, data.y_test, loss))
+        module.train(model, data.x, data.y, batch_size, loss, subject.optimizer, Gate(channel, runtime, evaluate))
         return
     keras_part = import_module("epochwise.measuring.keras")
     tracing = import_module("epochwise.tracing.keras")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
+from epochwise.measuring.hlo import NOWHERE
 from epochwise.measuring.intervals import kernel_times
 from epochwise.measuring.messages import ProfiledSteps
 from epochwise.measuring.places import Places, scope_name
-from epochwise.measuring.xplane import Place, TraceEvent, kernel_events
+from epochwise.measuring.xplane import WINDOW, Place, TraceEvent, kernel_events
 from epochwise.tracing.keras import StepHooks
 
 HOST_TRACER_LEVEL = 2
@@ -43,6 +45,7 @@ class TensorFlowRuntime:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._window: Any = None
 
     def synchronize(self) -> None:
         """Wait until accelerators have finished; on the CPU, a training function returns when it is done."""
@@ -54,16 +57,19 @@ class TensorFlowRuntime:
         options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=HOST_TRACER_LEVEL, python_tracer_level=0)
         self._folder = tempfile.TemporaryDirectory(prefix="epochwise-")
         tf.profiler.experimental.start(self._folder.name, options=options)
+        self._window = tf.profiler.experimental.Trace(WINDOW)
+        self._window.__enter__()
 
     def stop_profiler(self, steps: int) -> ProfiledSteps:
         """End recording and read it."""
+        self._window.__exit__(None, None, None)
         tf.profiler.experimental.stop()
         if self._folder is None:
             raise RuntimeError("the profiler was not started")
         with self._folder as folder:
             (path,) = Path(folder).rglob("*.xplane.pb")
             content = path.read_bytes()
-        kernels = kernel_times(kernel_events(_events(content), lambda _: (None, None), self._place_of_node), steps)
+        kernels = kernel_times(kernel_events(_events(content), lambda _: NOWHERE, self._place_of_node), steps)
         return ProfiledSteps(self.tool, sum(kernel.seconds_per_step for kernel in kernels), kernels)
 
     def _place_of_node(self, node: str) -> Place:

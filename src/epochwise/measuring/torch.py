@@ -1,8 +1,9 @@
 """PyTorch: the ordinary eager training loop, waiting for the device, and kernel times from ``torch.profiler``.
 
 Which recorded events are kernels? An operation of ATen counts with its own time, without that of the operations it calls, when
-it has a kernel for a device. Operations that only call others (``CompositeImplicitAutograd``), views and uninitialised
-allocations do no work; what runs inside the ``DataLoader`` is input, not the step. On an accelerator its own kernels count.
+it has a kernel for a device. Operations that only call others (``CompositeImplicitAutograd``, and ``CompositeExplicitAutograd``
+where they do call others), views and uninitialised allocations do no work; what runs inside the ``DataLoader`` is input, not
+the step. On an accelerator its own kernels count.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from epochwise.measuring.messages import ProfiledSteps
 from epochwise.measuring.places import SCOPE, Places, scope_name
 from epochwise.measuring.xplane import Place
 from epochwise.tracing.keras import StepHooks, intercept
-from epochwise.tracing.recorder import OPTIMIZER, LayerRecorder
+from epochwise.tracing.recorder import LOSS, OPTIMIZER, LayerRecorder
+
+Loss = Callable[[Any, Any], Any]
 
 ATEN = "aten::"
 ALLOCATIONS = ("aten::empty", "aten::new_empty", "aten::resize_", "aten::set_")
 INPUT = "enumerate(DataLoader)"
+COMPUTE_THEMSELVES = ("aten::mkldnn_convolution", "aten::convolution_backward", "aten::_nnpack_spatial_convolution")
+"""Registered as made of other operations, though they hand their work to a library themselves."""
 BACKWARD = "autograd::engine::evaluate_function"
 UPDATE = "Optimizer.step"
 NANOSECONDS_PER_MICROSECOND = 1e3
@@ -83,31 +88,60 @@ def keras_layers(model: Any, recorder: LayerRecorder) -> contextlib.AbstractCont
     return intercept(model, recorder, ScopeHooks())
 
 
+class ScopedLoss:
+    """A loss that opens a scope in the profile for itself, while :attr:`profiling` is set; otherwise just the loss.
+
+    Args:
+        loss: of outputs and labels.
+        recorder: numbers the scopes.
+    """
+
+    def __init__(self, loss: Loss, recorder: LayerRecorder) -> None:
+        self.profiling = False
+        self._loss = loss
+        self._recorder = recorder
+
+    def __call__(self, outputs: Any, labels: Any) -> Any:
+        """The loss."""
+        if not self.profiling:
+            return self._loss(outputs, labels)
+        call = self._recorder.enter_part(LOSS)
+        with torch.profiler.record_function(scope_name(call)):
+            value = self._loss(outputs, labels)
+        self._recorder.exit(call)
+        return value
+
+
 @contextlib.contextmanager
-def module_layers(module: torch.nn.Module, recorder: LayerRecorder) -> Iterator[None]:
-    """Scopes for the modules inside a plain module; its hooks are left as they were afterwards."""
-    names = {id(inner): name.replace(".", "/") for name, inner in module.named_modules()}
+def module_layers(module: torch.nn.Module, loss: ScopedLoss, recorder: LayerRecorder) -> Iterator[None]:
+    """Scopes for the modules inside a plain module and for its loss; its hooks are left as they were afterwards."""
+    names = {id(inner): name for name, inner in module.named_modules()}
     under_way: list[tuple[int, Any]] = []
 
     def before(inner: torch.nn.Module, inputs: Any) -> None:
         del inputs
-        path = names.get(id(inner), "")
-        call = recorder.enter(id(inner), path.rpartition("/")[2] or type(inner).__name__, type(inner).__name__)
-        scope = torch.profiler.record_function(scope_name(call))
-        scope.__enter__()
-        under_way.append((call, scope))
+        if id(inner) in names:
+            kind = type(inner).__name__
+            path = names[id(inner)] or kind
+            call = recorder.enter(id(inner), path, kind, path=path)
+            scope = torch.profiler.record_function(scope_name(call))
+            scope.__enter__()
+            under_way.append((call, scope))
 
     def after(inner: torch.nn.Module, inputs: Any, outputs: Any) -> None:
-        del inner, inputs, outputs
-        call, scope = under_way.pop()
-        scope.__exit__(None, None, None)
-        recorder.exit(call)
+        del inputs, outputs
+        if id(inner) in names:
+            call, scope = under_way.pop()
+            scope.__exit__(None, None, None)
+            recorder.exit(call)
 
     first = torch.nn.modules.module.register_module_forward_pre_hook(before)
     last = torch.nn.modules.module.register_module_forward_hook(after, always_call=True)
+    loss.profiling = True
     try:
         yield
     finally:
+        loss.profiling = False
         first.remove()
         last.remove()
 
@@ -179,6 +213,8 @@ def _own_time(event: Any) -> Iterator[tuple[float, float]]:
 
 @functools.cache
 def _is_kernel(name: str, calls_others: bool) -> bool:
+    if name in COMPUTE_THEMSELVES:
+        return True
     if name.startswith(ALLOCATIONS) or _is_view(name):
         return False
     try:
@@ -205,7 +241,7 @@ def train(
     x: Any,
     y: Any,
     batch_size: int,
-    loss: Callable[[Any, Any], Any],
+    loss: Loss,
     optimizer: torch.optim.Optimizer,
     gate: Gate,
 ) -> None:
@@ -243,9 +279,7 @@ def train(
 
 
 @torch.no_grad()
-def evaluate(
-    module: torch.nn.Module, x: Any, y: Any, loss: Callable[[Any, Any], Any], batch_size: int = 256
-) -> dict[str, float]:
+def evaluate(module: torch.nn.Module, x: Any, y: Any, loss: Loss, batch_size: int = 256) -> dict[str, float]:
     """Mean loss and, for integer labels, accuracy of the module on these samples."""
     where = _device_of(module)
     module.eval()

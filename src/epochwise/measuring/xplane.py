@@ -31,6 +31,9 @@ class TraceEvent(NamedTuple):
     stats: dict[str, object]
 
 
+WINDOW = "epochwise.window"
+"""Name of the event that a profile reader records around the profiled steps."""
+
 DEVICE_PLANE = "/device:"
 """Planes of accelerators; their lines named ``Stream`` hold the kernels themselves."""
 
@@ -59,11 +62,19 @@ def kernel_events(
         place_of_instruction: layer and phase of an HLO instruction.
         place_of_node: layer and phase of a TensorFlow node.
     """
-    recorded = list(events)
+    recorded = _within_window(list(events))
     device = [event for event in recorded if event.plane.startswith(DEVICE_PLANE) and event.thread.startswith("Stream")]
     if device:
         return [_device_event(event, place_of_instruction, place_of_node) for event in device]
     return _hlo_events(recorded, place_of_instruction) + _tensorflow_events(recorded, place_of_node)
+
+
+def _within_window(events: list[TraceEvent]) -> list[TraceEvent]:
+    """The events that began inside the window; recordings may hold stray ones from before."""
+    window = next((event for event in events if event.name.startswith(WINDOW)), None)
+    if window is None:
+        return events
+    return [event for event in events if window.start <= event.start <= window.end]
 
 
 def _device_event(
