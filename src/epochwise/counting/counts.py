@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from epochwise.records import Record
+
 Number = int | float
 """A count that is exact as an ``int``; a ``float`` only where a step's count is not a multiple of the batch size."""
 
@@ -115,7 +117,7 @@ class Uncounted(msgspec.Struct, frozen=True):
     reason: str = "no rule"
 
 
-class Counts(msgspec.Struct, frozen=True, kw_only=True):
+class Counts(Record, frozen=True, kw_only=True):
     """What one training step costs, from a trace; nothing was run.
 
     Attributes:

@@ -8,6 +8,7 @@ import math
 import msgspec
 
 from epochwise.errors import RecordError
+from epochwise.records import Record
 
 SCHEMA = "epochwise/machine/1"
 
@@ -35,7 +36,7 @@ class BandwidthPoint(msgspec.Struct, frozen=True):
     bytes_per_second: float
 
 
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
+class Machine(Record, frozen=True, kw_only=True):
     """What this computer can do at best, measured.
 
     Attributes:
@@ -65,10 +66,6 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     measuring_seconds: float
     fingerprint: str
     notes: tuple[str, ...] = ()
-
-    def to_json(self) -> str:
-        """The record as JSON, one line."""
-        return msgspec.json.encode(self).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Machine:
