@@ -157,7 +157,7 @@ def _add_operations(flow: Flow, rows: _Rows) -> tuple[Uncounted, ...]:
     updated = _updated_layers(flow)
     unknown: dict[tuple[str, int | None, str], int | None] = {}
     for place, (operation, rule) in enumerate(zip(trace.operations, flow.rules, strict=True)):
-        layer = updated.get(place, rows.layer_of_call(operation.call))
+        layer = updated.get(place, rows.layer_of_call(_call(flow, place)))
         if rule is not None and operation.times is not None:
             role = flow.role(place) if rule.family == "contraction" else "forward"
             cost = rule.formula(_occurrence(trace, operation, role))
@@ -170,6 +170,15 @@ def _add_operations(flow: Flow, rows: _Rows) -> tuple[Uncounted, ...]:
         Uncounted(name, times, None if layer is None else trace.layers[layer].path, reason)
         for (name, layer, reason), times in unknown.items()
     )
+
+
+def _call(flow: Flow, place: int) -> int | None:
+    """The call that an operation belongs to; a gradient that the tracer could not place belongs where its product was taken."""
+    operation, rule = flow.trace.operations[place], flow.rules[place]
+    if operation.call is None and operation.phase == "backward" and rule is not None and rule.family == "contraction":
+        partner = flow.partner(place)
+        return None if partner is None else flow.trace.operations[partner[0]].call
+    return operation.call
 
 
 def _occurrence(trace: Trace, operation: Operation, role: Role) -> Occurrence:

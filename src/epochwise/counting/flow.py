@@ -136,30 +136,40 @@ class Flow:
     def role(self, place: int) -> Role:
         """What the contraction at this place computes.
 
-        A gradient of ``a x b`` with respect to ``a`` is a contraction of the incoming gradient with ``b``. So a backward
-        contraction that reads ``b``, a factor of a forward contraction, is the gradient of the other factor: a weight
-        gradient if that is made of parameters alone, else an input gradient. Of several such forward contractions the one
-        with the right number of elements, and of the same layer call, is taken. Where none is found: a weight gradient
-        if all that becomes of the output is a parameter's gradient, else an input gradient.
+        See :meth:`partner`: the gradient of the other factor is a weight gradient if that is made of parameters alone, else an
+        input gradient. Where there is no partner: a weight gradient if all that becomes of the output is a parameter's
+        gradient, else an input gradient.
         """
         operation, rule = self.trace.operations[place], self.rules[place]
         if operation.phase != "backward" or rule is None:
             return "forward"
         if operation.attributes.get("recomputed"):
             return "recompute"
-        best: tuple[int, int] = (0, -1)
-        elements = self.trace.values[operation.outputs[0]].elements
-        for factor in (0, 1):
-            if len(operation.inputs) <= rule.operands[factor]:
-                continue
-            for forward, known in self._forward_factors.get(self.origin(operation.inputs[rule.operands[factor]]), ()):
-                other = self._factor(forward, 1 - known)
-                fits = 2 * (self.trace.values[other].elements == elements)
-                fits += self.trace.operations[forward].call == operation.call
-                best = max(best, (fits, other))
-        if best[1] >= 0:
-            return "weight_gradient" if self.origin(best[1]) in self.of_parameters else "input_gradient"
+        partner = self.partner(place)
+        if partner is not None:
+            return "weight_gradient" if self.origin(self._factor(*partner)) in self.of_parameters else "input_gradient"
         return "weight_gradient" if self._only_becomes_gradients(operation) else "input_gradient"
+
+    def partner(self, place: int) -> tuple[int, int] | None:
+        """The forward contraction that the backward one at this place differentiates, and the factor it is the gradient of.
+
+        A gradient of ``a x b`` with respect to ``a`` is a contraction of the incoming gradient with ``b``. So a backward
+        contraction that reads ``b``, a factor of a forward contraction, is the gradient of the other factor. Of several such
+        forward contractions the one with the right number of elements, and of the same layer call, is taken.
+        """
+        operation, rule = self.trace.operations[place], self.rules[place]
+        if rule is None or not operation.outputs:
+            return None
+        best: tuple[int, int, int] | None = None
+        elements = self.trace.values[operation.outputs[0]].elements
+        for operand in rule.operands:
+            if operand >= len(operation.inputs):
+                continue
+            for forward, known in self._forward_factors.get(self.origin(operation.inputs[operand]), ()):
+                fits = 2 * (self.trace.values[self._factor(forward, 1 - known)].elements == elements)
+                fits += self.trace.operations[forward].call == operation.call
+                best = max(best or (-1, 0, 0), (fits, forward, 1 - known))
+        return None if best is None else best[1:]
 
     def _factor(self, place: int, factor: int) -> int:
         rule = self.rules[place]
