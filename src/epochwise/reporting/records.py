@@ -93,7 +93,7 @@ def _kind(text: str | bytes) -> type[AnyRecord]:
     if int(found[2]) != VERSION:
         age, remedy = ("a newer", "pip install --upgrade epochwise") if int(found[2]) > VERSION else ("an older", HOW_TO)
         raise RecordError(
-            f"The result was made by {age} epochwise: its schema is {schema}, and this one reads epochwise/{found[1]}/{VERSION}.",
+            f"The result was made by {age} epochwise: its schema is {schema}; this one reads epochwise/{found[1]}/{VERSION}.",
             remedy=remedy,
         )
     return KINDS[found[1]]

@@ -1,0 +1,292 @@
+"""What a comparison's report says, as rows of text and numbers, before anyone decides how they look.
+
+The terminal and the page both draw these, so that they cannot disagree. Each row has the help that explains it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from epochwise.explaining.explanation import Comparison, FactorRatio, ModelExplanation, Part
+from epochwise.measuring.measurement import EpochEnd
+from epochwise.reporting.figures import NOTHING, Unit, exact_text, interval_text, ratio_text, share_text, unit_for
+
+FACTORS = {
+    "parameters": "how many weights there are",
+    "reuse": "how often each is used in an epoch",
+    "memory": "bytes that take longer than FLOPs",
+    "kernels": "kernels against the best possible",
+    "waiting": "time in which no kernel runs",
+}
+FACTOR_HELP = {
+    "parameters": "All weights of the second model over those of the first.",
+    "reuse": "FLOPs of an epoch over the number of weights. Parameters times reuse is the arithmetic: 2 FLOPs for each training"
+    " multiply-accumulate.",
+    "memory": "The best possible time (the roofline: for each layer the longer of FLOPs at peak and bytes at the measured"
+    " bandwidth) over the time of the arithmetic alone.",
+    "kernels": "The time in which at least one kernel runs, over the best possible time.",
+    "waiting": "The time of the epoch over the time in which at least one kernel runs: the rest is dispatch, Python, input and"
+    " callbacks.",
+}
+CAUSES = {
+    "arithmetic": "the MACs at this machine's peak",
+    "memory traffic": "bytes that take longer than FLOPs",
+    "kernel path": "kernels beyond the best possible",
+    "per-step overhead": "no kernel runs: dispatch, input",
+    "turn between epochs": "last step to next epoch's first",
+    "kernel path or per-step overhead": "not told apart: no profile",
+}
+JOINED = " x "
+REST = "other parts"
+UNTESTED = "not tested"
+QUIET = ("waiting", "unattributed", "turn between epochs")
+"""Parts that are no layer's."""
+
+
+class Fact(NamedTuple):
+    """One row of figures: of both models, and second over first. A minor row belongs to the one above it."""
+
+    label: str
+    values: tuple[str, str]
+    ratio: str
+    help: str
+    minor: bool = False
+
+
+class FactorRow(NamedTuple):
+    """One factor of the ratio; ``before`` and ``after`` are the product of all factors before it, and with it.
+
+    ``ratio`` is ``None`` where it is unknown; it is then part of a joined row, and ``before`` equals ``after``.
+    """
+
+    name: str
+    ratio: float | None
+    low: float | None
+    high: float | None
+    before: float
+    after: float
+    meaning: str
+    help: str
+
+
+class CauseRow(NamedTuple):
+    """Seconds of an epoch that have one cause, in each model; ``None`` where a model has no such cause."""
+
+    name: str
+    first: float | None
+    second: float | None
+    meaning: str
+
+    @property
+    def difference(self) -> float:
+        """Second minus first."""
+        return (self.second or 0.0) - (self.first or 0.0)
+
+
+def framework(backend: str) -> str:
+    """A backend as sentences name it; two that are joined, both."""
+    from epochwise.explaining.compare import FRAMEWORKS
+
+    return " against ".join(FRAMEWORKS.get(name, name) for name in backend.split(" / "))
+
+
+def headline(comparison: Comparison) -> str:
+    """The result in one line."""
+    first, second = comparison.models
+    ratio = comparison.ratio
+    if ratio.low <= 1.0 <= ratio.high:
+        return f"{second.name} against {first.name}: no difference in the time of an epoch could be shown"
+    return f"{second.name} against {first.name}: an epoch takes {ratio_text(ratio.median)} times as long"
+
+
+def setting(comparison: Comparison) -> list[tuple[str, str]]:
+    """On what, with what and how it was measured."""
+    first, second = (model.measurement for model in comparison.models)
+    machine, how = comparison.machine, comparison.measurement
+    steps = f"{first.steps_per_epoch:,}" + (
+        "" if first.steps_per_epoch == second.steps_per_epoch else f" and {second.steps_per_epoch:,}"
+    )
+    size = f"{first.batch_size}" + ("" if first.batch_size == second.batch_size else f" and {second.batch_size}")
+    cores = "1 core" if machine.cores == 1 else f"{machine.cores} cores"
+    where = f"{machine.name}, {cores}" if machine.device == "cpu" else f"{machine.name} ({machine.device})"
+    stopped = ", then interrupted" if how.interrupted else ""
+    return [
+        ("backend", framework(comparison.backend)),
+        ("data", how.data),
+        ("batch", f"{size} samples; {steps} steps in an epoch"),
+        ("machine", where),
+        ("measured", f"{how.pairs} undisturbed blocks of each model, in turn, {how.measuring_seconds:.0f} s in all{stopped}"),
+    ]
+
+
+def facts(comparison: Comparison) -> list[Fact]:
+    """What the models are and how long they take."""
+    models = comparison.models
+    one, two = (model.counts for model in models)
+    rows = [
+        _counted("parameters", one.parameters.total, two.parameters.total, "All weights, trainable and frozen."),
+        _counted(
+            "training MACs per sample",
+            one.per_sample.training_macs,
+            two.per_sample.training_macs,
+            "Multiply-accumulates of forward and backward pass, for one sample. 1 MAC is 2 FLOPs.",
+        ),
+        _counted(
+            "activations per sample",
+            one.per_sample.activation_elements,
+            two.per_sample.activation_elements,
+            "Elements that the layers write in the forward pass, for one sample.",
+        ),
+    ]
+    first, second = (model.epoch_seconds for model in models)
+    units = units_of(comparison)
+    ratio = comparison.ratio
+    begins = [model.first_epoch_seconds for model in models]
+    return [
+        *rows,
+        Fact(
+            "epoch",
+            (units[0].named(first.median), units[1].named(second.median)),
+            ratio_text(ratio.median),
+            "Median of undisturbed epochs in steady state: no profiler runs.",
+        ),
+        Fact(
+            "  95 % interval",
+            (interval_text(first.low, first.high, units[0]), interval_text(second.low, second.high, units[1])),
+            interval_text(ratio.low, ratio.high),
+            "Bootstrap; that of the ratio is paired, because the models were measured in turn.",
+            minor=True,
+        ),
+        Fact(
+            "first epoch",
+            (unit_for(begins[0]).named(begins[0]), unit_for(begins[1]).named(begins[1])),
+            _over(*begins),
+            "With building, tracing and compilation, which are not in the time of an epoch.",
+        ),
+        *_accuracy(*models),
+    ]
+
+
+def _counted(label: str, one: float, two: float, help_text: str) -> Fact:
+    return Fact(label, (exact_text(one), exact_text(two)), _over(one, two), help_text)
+
+
+def _over(one: float, two: float) -> str:
+    return ratio_text(two / one) if one > 0 and two > 0 else NOTHING
+
+
+def quality(end: EpochEnd) -> tuple[str, float] | None:
+    """The figure of the test data that says how good the model is: accuracy where there is one; ``None`` without test data."""
+    names = [name for name in end.test if "acc" in name] or [name for name in end.test if name != "loss"] or list(end.test)
+    return (names[0], end.test[names[0]]) if names else None
+
+
+def tested(model: ModelExplanation) -> list[tuple[EpochEnd, str, float]]:
+    """The epochs at whose end the model was tested, with the name of the figure and the figure."""
+    found = [(end, quality(end)) for end in model.measurement.epochs]
+    return [(end, *figure) for end, figure in found if figure is not None]
+
+
+def _accuracy(one: ModelExplanation, two: ModelExplanation) -> list[Fact]:
+    first, second = tested(one), tested(two)
+    if not first and not second:
+        return [Fact("test accuracy", (UNTESTED, UNTESTED), "", "No epoch was run to its end with test data.")]
+    name = (first or second)[-1][1]
+    label = "accuracy" if "acc" in name else name
+    return [
+        Fact(
+            f"test {label}",
+            (_figure(first), _figure(second)),
+            "",
+            "On the test data, at the end of the last epoch that was run to its end.",
+        ),
+        Fact("  after", (_length(first), _length(second)), "", "Epochs that were run to their end.", minor=True),
+    ]
+
+
+def _figure(ends: list[tuple[EpochEnd, str, float]]) -> str:
+    return f"{ends[-1][2]:.4f}" if ends else UNTESTED
+
+
+def _length(ends: list[tuple[EpochEnd, str, float]]) -> str:
+    return epochs_text(ends[-1][0].epoch) if ends else NOTHING
+
+
+def epochs_text(epochs: int) -> str:
+    """``1 epoch``, ``3 epochs``."""
+    return "1 epoch" if epochs == 1 else f"{epochs} epochs"
+
+
+def factor_rows(comparison: Comparison) -> list[FactorRow]:
+    """The factors in their order, each with the product so far; the last product is the measured ratio."""
+    rows: list[FactorRow] = []
+    so_far = 1.0
+    for factor in comparison.factors:
+        after = so_far if factor.ratio is None else so_far * factor.ratio
+        rows.append(
+            FactorRow(factor.name, factor.ratio, factor.low, factor.high, so_far, after, *_meaning(factor)),
+        )
+        so_far = after
+    return rows
+
+
+def _meaning(factor: FactorRatio) -> tuple[str, str]:
+    names = factor.name.split(JOINED)
+    helps = " ".join(FACTOR_HELP.get(name, "") for name in names)
+    if len(names) > 1:
+        return "not told apart, so taken together", helps
+    return FACTORS.get(factor.name, ""), helps
+
+
+def largest(parts: tuple[Part, ...], most: int) -> list[Part]:
+    """The largest parts, waiting and unattributed always among them; the others together are the last."""
+    kept = [part for part in parts if part.name in QUIET]
+    kept += [part for part in parts if part.name not in QUIET][: most - len(kept)]
+    rest = [part for part in parts if part not in kept]
+    if len(rest) == 1:
+        kept, rest = [*kept, *rest], []
+    shown = sorted(kept, key=lambda part: -part.seconds)
+    if rest:
+        seconds, share = (math.fsum(getattr(part, name) for part in rest) for name in ("seconds", "share"))
+        shown.append(Part(f"{len(rest)} {REST}", None, seconds, share))
+    return shown
+
+
+def cause_rows(comparison: Comparison) -> list[CauseRow]:
+    """Seconds by cause in both models, in the order of the time identity; the columns add up to the epochs."""
+    one, two = ({cause.name: cause.seconds for cause in model.causes} for model in comparison.models)
+    names = [name for name in CAUSES if name in one or name in two]
+    names += [name for name in (*one, *two) if name not in names]
+    return [CauseRow(name, one.get(name), two.get(name), CAUSES.get(name, "")) for name in dict.fromkeys(names)]
+
+
+def evidence(model: ModelExplanation, least_share: float) -> list[tuple[str, str]]:
+    """What was measured, for each cause of at least this share of the epoch."""
+    epoch = model.epoch_seconds.median
+    return [(cause.name, cause.evidence) for cause in model.causes if cause.seconds >= least_share * epoch]
+
+
+def units_of(comparison: Comparison) -> tuple[Unit, Unit]:
+    """Units for the seconds of each model: one for both, unless that leaves the smaller one too few digits."""
+    common = common_unit(comparison)
+    shown = [
+        common if 20 * abs(model.epoch_seconds.median) >= common.seconds else unit_for(model.epoch_seconds.median)
+        for model in comparison.models
+    ]
+    return shown[0], shown[1]
+
+
+def common_unit(comparison: Comparison) -> Unit:
+    """The unit for a table with both models' seconds."""
+    return unit_for(max(model.epoch_seconds.median for model in comparison.models))
+
+
+def profiler(model: ModelExplanation) -> str:
+    """The profiler and what it cost, in a sentence."""
+    profile = model.measurement.profile
+    if profile is None:
+        return f"{model.name}: no profile could be made, so kernels and waiting are not told apart."
+    cost = profile.overhead
+    change = f"{share_text(abs(cost))} {'longer' if cost > 0 else 'less'}"
+    return f"{model.name}: a profiled step took {change} than an undisturbed one ({profile.steps} steps; {profile.tool})."
