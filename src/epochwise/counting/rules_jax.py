@@ -55,7 +55,7 @@ free(
     _names(
         """broadcast_in_dim reshape squeeze expand_dims transpose stop_gradient copy copy_p optimization_barrier
         layout_constraint sharding_constraint reshard device_put pvary tie shard_alike bitcast_convert_type to_edtype
-        from_edtype random_wrap random_unwrap random_clone xla_metadata_value scan.slice"""
+        from_edtype random_wrap random_unwrap random_clone xla_metadata_value loop.carry scan.slice"""
     ),
 )
 movement(

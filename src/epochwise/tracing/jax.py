@@ -20,7 +20,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.interpreters import partial_eval
 
 from epochwise.errors import TracingError
-from epochwise.tracing.keras import StepHooks, intercept, owner_of_weights, prepare, unchanged
+from epochwise.tracing.keras import StepHooks, intercept, owner_of_weights, prepare, short_message, unchanged
 from epochwise.tracing.recorder import OPTIMIZER, LayerRecorder, TraceBuilder
 from epochwise.tracing.trace import Phase, Trace
 
@@ -70,7 +70,7 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
             closed = jax.make_jaxpr(functools.partial(model.train_step))(state, data)
         except Exception as error:
             raise TracingError(
-                f"The training step of model {model.name!r} could not be traced on JAX: {type(error).__name__}: {error}",
+                f"The training step of model {model.name!r} could not be traced on JAX: {type(error).__name__}: {short_message(error)}",
                 cause="the step does something that JAX cannot trace, such as Python decisions on a tensor's value",
                 remedy="check that the model trains: model.fit(x[:32], y[:32])",
             ) from error
@@ -85,7 +85,7 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
         if ("gradient", place) in reader.marks
     }
     _add_weights(model, reader.builder, number_of, lists[0], gradients)
-    return reader.builder.finish()
+    return reader.builder.finish(reader.results)
 
 
 def _abstract(array: Any) -> jax.ShapeDtypeStruct:
@@ -128,7 +128,7 @@ def _read(closed: Any, recorder: LayerRecorder, batch_size: int) -> tuple[_Reade
     renumbered = recorder.retain(seen)
     reader = _Reader(TraceBuilder("jax", "jax", batch_size, recorder), renumbered)
     numbers = [reader.new(variable.aval) for variable in jaxpr.invars]
-    reader.walk(jaxpr, numbers, _Place("", 1))
+    reader.results = reader.walk(jaxpr, numbers, _Place("", 1))
     for call in range(recorder.call_count):
         recorder.set_inputs(call, reader.marked("in", call))
         recorder.set_outputs(call, reader.marked("out", call))
@@ -165,13 +165,14 @@ def _calls_in(jaxpr: Any) -> Iterable[int]:
 
 
 class _Place(NamedTuple):
-    """Where a nested jaxpr stands: the names around it, and how often it runs."""
+    """Where a nested jaxpr stands: the names around it, how often it runs, and the innermost loop around it."""
 
     names: str
     times: int | None
+    loop: int | None = None
 
-    def repeated(self, times: int | None) -> _Place:
-        return _Place(self.names, None if times is None or self.times is None else self.times * times)
+    def repeated(self, times: int | None, loop: int) -> _Place:
+        return _Place(self.names, None if times is None or self.times is None else self.times * times, loop)
 
 
 class _Reader:
@@ -180,6 +181,7 @@ class _Reader:
     def __init__(self, builder: TraceBuilder, renumbered: dict[int, int]) -> None:
         self.builder = builder
         self.marks: dict[tuple[str, int], dict[int, int]] = {}
+        self.results: list[int] = []  # numbers of what the step gives
         self._renumbered = renumbered
         self._in_optimizer: dict[int, bool] = {}
 
@@ -205,7 +207,7 @@ class _Reader:
 
         for equation in jaxpr.eqns:
             names = f"{place.names}/{equation.source_info.name_stack}"
-            outputs = self._equation(equation, [number(atom) for atom in equation.invars], _Place(names, place.times))
+            outputs = self._equation(equation, [number(atom) for atom in equation.invars], place._replace(names=names))
             known.update(zip(equation.outvars, outputs, strict=True))
         return [number(atom) for atom in jaxpr.outvars]
 
@@ -240,7 +242,8 @@ class _Reader:
             phase = "update" if self._in_optimizer[call] else phase
         if phase == "backward" and "rematted_computation" in place.names:
             attributes = {**attributes, "recomputed": True}
-        self.builder.operation(name, inputs, outputs, phase=phase, call=call, attributes=attributes, times=place.times)
+        times, loop = place.times, place.loop
+        self.builder.operation(name, inputs, outputs, phase=phase, call=call, attributes=attributes, times=times, loop=loop)
 
     def _mark(self, mark: str, number: int) -> None:
         if mark.startswith(_MARK):
@@ -252,12 +255,14 @@ class _Reader:
         """The body once. What runs over the loop is read in slices, and results are stacked, once each as a whole."""
         params = equation.params
         body, kept, carried = params["jaxpr"], params["num_consts"], params["num_consts"] + params["num_carry"]
-        inside = place.repeated(params["length"])
+        inside = place.repeated(params["length"], self.builder.loop(params["length"]))
         slices = [self.new(variable.aval) for variable in body.jaxpr.invars[carried:]]
         for whole, part in zip(inputs[carried:], slices, strict=True):
             self._add("scan.slice", (whole,), (part,), place, {})
-        results = self.walk(body.jaxpr, [*inputs[:carried], *slices], inside)
+        seen = self._seen_first(inputs[kept:carried], place)
+        results = self.walk(body.jaxpr, [*inputs[:kept], *seen, *slices], inside)
         count = carried - kept
+        self._carry(inside, seen, results[:count])
         stacked = [self.new(variable.aval) for variable in equation.outvars[count:]]
         for part, whole in zip(results[count:], stacked, strict=True):
             self._add("scan.stack", (part,), (whole,), place, {})
@@ -268,9 +273,26 @@ class _Reader:
         tests, kept = params["cond_nconsts"], params["body_nconsts"]
         test_consts, rest = inputs[:tests], inputs[tests:]
         carry = rest[kept:]
-        inside = place.repeated(_trip_count(equation))
-        self.walk(params["cond_jaxpr"].jaxpr, [*test_consts, *carry], inside)
-        return self.walk(params["body_jaxpr"].jaxpr, [*rest[:kept], *carry], inside)
+        times = _trip_count(equation)
+        inside = place.repeated(times, self.builder.loop(times))
+        seen = self._seen_first(carry, place)
+        self.walk(params["cond_jaxpr"].jaxpr, [*test_consts, *seen], inside)
+        results = self.walk(params["body_jaxpr"].jaxpr, [*rest[:kept], *seen], inside)
+        self._carry(inside, seen, results)
+        return results
+
+    def _seen_first(self, values: Sequence[int], place: _Place) -> list[int]:
+        """What a loop's body sees of the values that it carries, which in its first run are these."""
+        described = [self.builder.shape_of(value) for value in values]
+        seen = [self.builder.value(value.shape, value.dtype) for value in described]
+        for value, inner in zip(values, seen, strict=True):
+            self._add("loop.carry", (value,), (inner,), place, {})
+        return seen
+
+    def _carry(self, inside: _Place, seen: Sequence[int], handed: Sequence[int]) -> None:
+        for inner, result in zip(seen, handed, strict=True):
+            if inside.loop is not None and inner != result:
+                self.builder.carry(inside.loop, inner, result)
 
     def _cond(self, equation: Any, inputs: list[int], place: _Place) -> list[int]:
         """The branch that handles the most elements; which one a step takes is known only when it runs."""

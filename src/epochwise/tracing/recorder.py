@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 
+from epochwise.tracing.loops.needed import Loop, needed
 from epochwise.tracing.trace import Backend, Call, Layer, Operation, Parameter, Phase, Trace, Value
 
 LOSS = "(loss)"
@@ -171,6 +172,8 @@ class TraceBuilder:
         self._values: list[Value] = []
         self._number_of: dict[Hashable, int] = {}
         self._operations: list[Operation] = []
+        self._loops: list[Loop] = []
+        self._loop_of: dict[int, int] = {}  # by place of an operation
         self._parameters: list[Parameter] = []
         self._notes: list[str] = []
 
@@ -207,8 +210,14 @@ class TraceBuilder:
         call: int | None = None,
         attributes: Mapping[str, object] | None = None,
         times: int | None = 1,
+        loop: int | None = None,
     ) -> int:
-        """Add an operation behind the others; its place. See :class:`~epochwise.tracing.trace.Operation`."""
+        """Add an operation behind the others; its place. See :class:`~epochwise.tracing.trace.Operation`.
+
+        ``loop`` is the innermost loop whose body it stands in, if any.
+        """
+        if loop is not None:
+            self._loop_of[len(self._operations)] = loop
         made = Operation(
             name=name,
             inputs=tuple(inputs),
@@ -220,6 +229,15 @@ class TraceBuilder:
         )
         self._operations.append(made)
         return len(self._operations) - 1
+
+    def loop(self, times: int | None) -> int:
+        """The number of a new loop that runs so often each time that it is entered; ``None`` if that is not known."""
+        self._loops.append(Loop(times, {}))
+        return len(self._loops) - 1
+
+    def carry(self, loop: int, seen: int, handed: int) -> None:
+        """A loop's body sees a value under the one number and hands the other to its next run."""
+        self._loops[loop].handed[seen] = handed
 
     def map_operations(self, change: Callable[[Operation], Operation]) -> None:
         """Put another operation in the place of each, as where phase or call is known only later."""
@@ -239,9 +257,11 @@ class TraceBuilder:
 
         Args:
             results: numbers that the step must compute (new weights, losses, metrics). If given, operations that none of
-                them needs are left out; otherwise all are kept.
+                them needs are left out, see :mod:`epochwise.tracing.loops.needed`; otherwise all are kept.
         """
-        operations = tuple(self._operations) if results is None else _needed(self._operations, results)
+        operations = tuple(self._operations)
+        if results is not None:
+            operations = needed(operations, self._loop_of, self._loops, results)
         return Trace(
             backend=self.backend,
             dialect=self.dialect,  # type: ignore[arg-type]  # one of the Literal's three, by each tracer's constant
@@ -255,16 +275,6 @@ class TraceBuilder:
             optimizer_state=tuple(self.optimizer_state),
             notes=tuple(self._notes),
         )
-
-
-def _needed(operations: Sequence[Operation], results: Collection[int]) -> tuple[Operation, ...]:
-    wanted = set(results)
-    kept = []
-    for operation in reversed(operations):
-        if not operation.outputs or wanted.intersection(operation.outputs):
-            kept.append(operation)
-            wanted.update(operation.inputs)
-    return tuple(reversed(kept))
 
 
 def _not_a_leaf(layer: Layer) -> Layer:

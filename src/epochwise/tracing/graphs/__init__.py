@@ -1,0 +1,1 @@
+"""Graphs of a framework -> operations, with functions inlined and loops listed once."""

@@ -1,0 +1,217 @@
+"""Counts small Keras models on the active backend and prints them as JSON: ``python small_models.py [name ...]``.
+
+Run in a process of its own for each backend (``KERAS_BACKEND``); the tests compare what the backends say.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+
+import keras
+
+from epochwise.counting.assembling import count_trace
+from epochwise.tracing.keras import batch_specs
+
+L = keras.layers
+BATCH = 4
+
+
+def single(shape, *layers):
+    """A dense layer or convolution first, so that the layer under test needs the gradient of its input."""
+    return keras.Sequential([L.Input(shape), *layers])
+
+
+def image(*layers):
+    return single((12, 10, 6), L.Conv2D(6, 1, name="first"), *layers)
+
+
+def sequence(*layers):
+    return single((7, 6), L.Dense(6, name="first"), *layers)
+
+
+def volume(*layers):
+    return single((6, 5, 4, 4), L.Conv3D(4, 1, name="first"), *layers)
+
+
+def attention():
+    given = L.Input((7, 8))
+    hidden = L.Dense(8, name="first")(given)
+    return keras.Model(given, L.MultiHeadAttention(2, 4, name="attention")(hidden, hidden))
+
+
+def shared():
+    given = L.Input((8,))
+    layer = L.Dense(8, activation="relu", name="shared")
+    return keras.Model(given, L.Dense(3)(layer(layer(given))))
+
+
+def residual():
+    given = L.Input((8, 8, 4))
+    hidden = L.Conv2D(4, 3, padding="same")(given)
+    return keras.Model(given, L.Flatten()(L.Add()([hidden, L.Conv2D(4, 3, padding="same")(hidden)])))
+
+
+def frozen():
+    model = single((9,), L.Dense(8), L.Dense(7, name="frozen"), L.Dense(5))
+    model.get_layer("frozen").trainable = False
+    return model
+
+
+def frozen_first():
+    model = image(L.Conv2D(5, 3), L.Flatten(), L.Dense(2))
+    model.get_layer("first").trainable = False
+    return model
+
+
+MODELS = {
+    "mlp": lambda: single((28, 28), L.Flatten(), L.Dense(64, "relu"), L.Dense(64, "relu"), L.Dense(10, "softmax")),
+    "cnn": lambda: single(
+        (28, 28, 1),
+        L.Conv2D(16, 3, activation="relu"),
+        L.MaxPooling2D(),
+        L.Conv2D(8, 3, activation="relu"),
+        L.MaxPooling2D(),
+        L.Flatten(),
+        L.Dense(10, "softmax"),
+    ),
+    "conv_valid": lambda: image(L.Conv2D(5, 3)),
+    "conv_same": lambda: image(L.Conv2D(5, 3, padding="same")),
+    "conv_stride": lambda: image(L.Conv2D(5, 3, strides=2)),
+    "conv_stride_same": lambda: image(L.Conv2D(5, (3, 2), strides=(2, 3), padding="same")),
+    "conv_dilated": lambda: image(L.Conv2D(5, 3, dilation_rate=2)),
+    "conv_dilated_same": lambda: image(L.Conv2D(5, 3, dilation_rate=2, padding="same")),
+    "conv_grouped": lambda: image(L.Conv2D(4, 3, groups=2)),
+    "conv_grouped_stride": lambda: image(L.Conv2D(6, 3, groups=3, strides=2, padding="same")),
+    "conv1d": lambda: sequence(L.Conv1D(5, 3)),
+    "conv1d_causal": lambda: sequence(L.Conv1D(5, 3, padding="causal")),
+    "conv3d": lambda: volume(L.Conv3D(5, 2)),
+    "conv_bias_relu": lambda: image(L.Conv2D(5, 3, activation="relu"), L.Conv2D(3, 3, use_bias=False)),
+    "depthwise": lambda: image(L.DepthwiseConv2D(3, depth_multiplier=2)),
+    "depthwise_stride_same": lambda: image(L.DepthwiseConv2D(3, strides=2, padding="same")),
+    "separable": lambda: image(L.SeparableConv2D(5, 3)),
+    "separable1d": lambda: sequence(L.SeparableConv1D(5, 3)),
+    "transposed": lambda: image(L.Conv2DTranspose(5, 3)),
+    "transposed_stride": lambda: image(L.Conv2DTranspose(5, 3, strides=2)),
+    "transposed_stride_same": lambda: image(L.Conv2DTranspose(5, 4, strides=2, padding="same")),
+    "transposed1d": lambda: sequence(L.Conv1DTranspose(5, 3, strides=2)),
+    "dense": lambda: sequence(L.Dense(5)),
+    "einsum_dense": lambda: sequence(L.EinsumDense("abc,cde->abde", output_shape=(None, 3, 2))),
+    "attention": attention,
+    "group_attention": lambda: sequence(L.Dense(8), SelfAttention()),
+    "lstm": lambda: sequence(L.LSTM(5)),
+    "lstm_sequences": lambda: sequence(L.LSTM(5, return_sequences=True)),
+    "lstm_first": lambda: single((7, 6), L.LSTM(5)),
+    "gru": lambda: sequence(L.GRU(5)),
+    "gru_sequences": lambda: sequence(L.GRU(5, return_sequences=True), L.Dense(2)),
+    "simple_rnn": lambda: sequence(L.SimpleRNN(5)),
+    "bidirectional": lambda: sequence(L.Bidirectional(L.LSTM(5))),
+    "batch_norm": lambda: image(L.BatchNormalization()),
+    "layer_norm": lambda: sequence(L.LayerNormalization()),
+    "group_norm": lambda: image(L.GroupNormalization(3)),
+    "rms_norm": lambda: sequence(L.RMSNormalization()),
+    "dropout": lambda: sequence(L.Dropout(0.5), L.Dense(3)),
+    "embedding": lambda: single((7,), L.Embedding(11, 5), L.Flatten(), L.Dense(2)),
+    "average_pool": lambda: image(L.AveragePooling2D(2), L.GlobalAveragePooling2D()),
+    "max_pool_same": lambda: image(L.MaxPooling2D(3, strides=2, padding="same"), L.GlobalMaxPooling2D()),
+    "up_sampling": lambda: image(L.UpSampling2D(2), L.ZeroPadding2D(), L.Cropping2D()),
+    "activations": lambda: sequence(*(L.Dense(6, activation=name) for name in ACTIVATIONS)),
+    "prelu": lambda: sequence(L.PReLU(), L.LeakyReLU(), L.Softmax()),
+    "shared": shared,
+    "residual": residual,
+    "frozen": frozen,
+    "frozen_first": frozen_first,
+    "concatenate": lambda: concatenated(),
+}
+ACTIVATIONS = [
+    "relu",
+    "sigmoid",
+    "tanh",
+    "gelu",
+    "silu",
+    "elu",
+    "selu",
+    "softplus",
+    "softmax",
+    "leaky_relu",
+    "hard_sigmoid",
+    "mish",
+]
+OPTIMIZERS = {
+    "adam": lambda: keras.optimizers.Adam(),
+    "adamw": lambda: keras.optimizers.AdamW(),
+    "momentum": lambda: keras.optimizers.SGD(momentum=0.9, nesterov=True),
+    "rmsprop": lambda: keras.optimizers.RMSprop(),
+    "clipped": lambda: keras.optimizers.SGD(global_clipnorm=1.0),
+    "schedule": lambda: keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 100)),
+}
+
+
+class SelfAttention(L.Layer):
+    def __init__(self):
+        super().__init__()
+        self.inner = L.GroupQueryAttention(head_dim=4, num_query_heads=4, num_key_value_heads=2)
+
+    def build(self, shape):
+        self.inner.build(shape, shape)
+
+    def call(self, x):
+        return self.inner(x, x)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def concatenated():
+    given = L.Input((8,))
+    hidden = L.Dense(4)(given)
+    return keras.Model(given, L.Dense(3)(L.Concatenate()([hidden, L.Dense(5)(hidden)])))
+
+
+def count(name):
+    keras.utils.clear_session()
+    optimizer = "sgd"
+    if name in OPTIMIZERS:
+        model, optimizer = single((9,), L.Dense(8, "relu"), L.Dense(7)), OPTIMIZERS[name]()
+    else:
+        model = MODELS[name]()
+    classes = name in ("mlp", "cnn")
+    model.compile(
+        optimizer=optimizer, loss="sparse_categorical_crossentropy" if classes else "mse", metrics=["accuracy"] * classes
+    )
+    tracer = importlib.import_module(f"epochwise.tracing.{keras.backend.backend()}")
+    x, y = batch_specs(model, BATCH)
+    counts = count_trace(tracer.trace(model, x, y, BATCH), name)
+    return {
+        "parameters": [counts.parameters.trainable, counts.parameters.frozen],
+        "forward_macs": counts.per_sample.forward_macs,
+        "training_macs": counts.per_sample.training_macs,
+        "activation_elements": counts.per_sample.activation_elements,
+        "layers": {
+            row.name: [
+                row.forward_macs,
+                row.weight_gradient_macs,
+                row.input_gradient_macs,
+                row.activation_elements,
+                row.parameters,
+            ]
+            for row in counts.layers
+            if not row.name.startswith("(")
+        },
+        "uncounted": [unknown.operation for unknown in counts.uncounted],
+    }
+
+
+def main(names):
+    counted = {}
+    for name in names or [*MODELS, *OPTIMIZERS]:
+        try:
+            counted[name] = count(name)
+        except Exception as error:  # noqa: BLE001 - the test names the model that failed
+            counted[name] = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(counted))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
