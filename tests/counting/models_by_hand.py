@@ -6,6 +6,7 @@ Run in a process of its own for each backend, because Keras fixes its backend wh
 from __future__ import annotations
 
 import json
+import sys
 
 import keras
 import msgspec
@@ -160,7 +161,9 @@ MODELS = {
     "low_rank": lambda: chain((6,), L.Dense(6), LowRank(name="x")),
     "shift": lambda: chain((4,), Shift(name="shift"), L.Dense(3, name="x")),
     "orthogonal": lambda: chain((4,), L.Dense(4), Orthogonal(name="x")),
-    "shapes": lambda: chain((4, 6), L.Dense(6), L.Reshape((6, 4), name="reshape"), L.Permute((2, 1), name="permute"), L.Flatten()),
+    "shapes": lambda: chain(
+        (4, 6), L.Dense(6), L.Reshape((6, 4), name="reshape"), L.Permute((2, 1), name="permute"), L.Flatten()
+    ),
     "embedding": lambda: chain((6,), L.Embedding(100, 8, name="x"), L.Flatten(), L.Dense(2)),
     "noisy": lambda: chain((6,), L.Dense(5), L.BatchNormalization(), L.Dropout(0.5), L.Dense(2), optimizer="adam"),
     "shared": shared,
@@ -194,7 +197,7 @@ def main():
         told[name]["unchanged"] = all(np.array_equal(before[path], after[path]) for path in before)
         now = keras.layers.Layer.__call__, keras.losses.Loss.__call__, vars(keras.optimizers.Optimizer).get("apply")
         told[name]["unwrapped"] = wrapped == now
-    print(json.dumps(told))
+    sys.stdout.write(json.dumps(told))
 
 
 main()

@@ -9,16 +9,26 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
-from keras.src.backend import compute_output_spec  # as fit builds a model; there is no public name for it
-from keras.src.backend.common import global_state
+from keras.src.backend.common import global_state  # where Keras keeps the seeds of layers without their own
 
-from epochwise.errors import ModelDoesNotFitError, TracingError
+from epochwise.tracing.batches.keras import batch_specs, prepare, short_message
 from epochwise.tracing.recorder import LOSS, METRICS, OPTIMIZER, LayerRecorder
-from epochwise.tracing.trace import Value
+
+__all__ = [
+    "StepHooks",
+    "active_backend",
+    "batch_specs",
+    "intercept",
+    "owner_of_weights",
+    "prepare",
+    "short_message",
+    "unchanged",
+]
 
 _GLOBAL_SEEDS = "global_seed_generator"
 
@@ -99,25 +109,57 @@ def _own_kinds(optimizer: Any) -> list[type]:
     return [kind for kind in base if any(name in vars(kind) for name in names)]
 
 
+class _Patch:
+    """One entry point of Keras that goes through wrappers while any is open: the newest of the thread that calls it.
+
+    Several models may be traced or trained at once, each in a thread of its own, and none may see the others' calls.
+    """
+
+    def __init__(self, owner: type, name: str) -> None:
+        self._owner = owner
+        self._name = name
+        self._original = original = getattr(owner, name)
+        self._kept = vars(owner).get(name)
+        self.wrappers: dict[int, list[Callable[..., Any]]] = {}
+
+        @functools.wraps(original)
+        def entry(this: Any, *args: Any, **kwargs: Any) -> Any:
+            open_here = self.wrappers.get(threading.get_ident())
+            return open_here[-1](original, this, *args, **kwargs) if open_here else original(this, *args, **kwargs)
+
+        type.__setattr__(owner, name, entry)
+
+    def remove(self) -> None:
+        """Put the entry point back as it was."""
+        if self._kept is None:
+            type.__delattr__(self._owner, self._name)
+        else:
+            type.__setattr__(self._owner, self._name, self._kept)
+
+
+_PATCHES: dict[tuple[type, str], _Patch] = {}
+_PATCHES_LOCK = threading.Lock()
+
+
 @contextlib.contextmanager
 def _patched(owner: type, name: str, around: Callable[..., Any]) -> Iterator[None]:
-    """Let ``owner.name`` go through ``around(original, self, *args, **kwargs)``; put back afterwards, whatever happens."""
-    original = getattr(owner, name)
-    own = name in vars(owner)
-    kept = vars(owner).get(name)
-
-    @functools.wraps(original)
-    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return around(original, self, *args, **kwargs)
-
-    type.__setattr__(owner, name, wrapper)
+    """Let this thread's calls of ``owner.name`` go through ``around(original, self, *args, **kwargs)``; undone afterwards."""
+    thread = threading.get_ident()
+    with _PATCHES_LOCK:
+        patch = _PATCHES.get((owner, name))
+        if patch is None:
+            patch = _PATCHES[owner, name] = _Patch(owner, name)
+        patch.wrappers.setdefault(thread, []).append(around)
     try:
         yield
     finally:
-        if own:
-            type.__setattr__(owner, name, kept)
-        else:
-            type.__delattr__(owner, name)
+        with _PATCHES_LOCK:
+            patch.wrappers[thread].pop()
+            if not patch.wrappers[thread]:
+                del patch.wrappers[thread]
+            if not patch.wrappers:
+                patch.remove()
+                del _PATCHES[owner, name]
 
 
 class _Interception:
@@ -250,127 +292,6 @@ def owner_of_weights(model: Any, recorder: LayerRecorder) -> dict[int, int]:
 
     visit(model, None)
     return owners
-
-
-def batch_specs(model: Any, batch_size: int, x: Any = None, y: Any = None) -> tuple[Any, Any]:
-    """Shapes and dtypes of one batch of features and labels, in the structure that the model takes; leaves are ``Value``.
-
-    Args:
-        model: a Keras model, compiled; built unless ``x`` is given.
-        batch_size: samples.
-        x: arrays like the features (any number of samples, at least one), or ``None`` to take the model's input.
-        y: arrays like the labels, or ``None`` to take what the loss expects: ``int32`` class numbers ``(B,)`` for a sparse
-            categorical loss, otherwise what the model gives.
-
-    Raises:
-        ModelDoesNotFitError: the shape of the features is known neither from the model nor from ``x``.
-    """
-
-    def like(array: Any) -> Value:
-        dtype = keras.backend.standardize_dtype(array.dtype)
-        return Value(
-            (batch_size, *(int(size) for size in array.shape[1:])), keras.config.floatx() if dtype == "float64" else dtype
-        )
-
-    if x is not None:
-        x_spec = keras.tree.map_structure(like, x)
-    else:
-        inputs = _input_tensors(model)
-        x_spec = keras.tree.map_structure(lambda tensor: _sized(tensor, batch_size), inputs)
-    if y is not None:
-        return x_spec, keras.tree.map_structure(like, y)
-    return x_spec, _label_specs(model, x_spec)
-
-
-def _input_tensors(model: Any) -> Any:
-    try:
-        inputs = model.inputs if getattr(model, "inputs", None) else model.input
-    except (AttributeError, ValueError):
-        inputs = None
-    structure = getattr(model, "_inputs_struct", None)
-    if structure is None and getattr(model, "_functional", None) is not None:
-        structure = getattr(model._functional, "_inputs_struct", None)
-    if structure is not None:
-        return structure
-    if not inputs:
-        raise ModelDoesNotFitError(
-            f"The shape of the input of model {model.name!r} is not known.",
-            cause="the model is subclassed, or a Sequential without an Input, and was not yet called",
-            remedy="give data: epochwise.count(model, x=x, y=y), or on the command line --input-shape 28,28,1",
-        )
-    return inputs[0] if len(inputs) == 1 else list(inputs)
-
-
-def _sized(tensor: Any, batch_size: int) -> Value:
-    shape = tuple(tensor.shape)
-    if any(size is None for size in shape[1:]):
-        raise ModelDoesNotFitError(
-            f"The input {getattr(tensor, 'name', '')!r} has the shape {shape}, where only the first size may be open.",
-            cause="the model accepts inputs of any size, and the cost depends on the size",
-            remedy="give data: epochwise.count(model, x=x, y=y)",
-        )
-    return Value((batch_size, *(int(size) for size in shape[1:])), keras.backend.standardize_dtype(tensor.dtype))
-
-
-def _label_specs(model: Any, x_spec: Any) -> Any:
-    """What the compiled loss expects for the outputs of the model."""
-    outputs = compute_output_spec(model, _symbolic(x_spec), training=False)
-    loss = model.loss
-    batch = keras.tree.flatten(x_spec)[0].shape[0]
-
-    def spec(output: Any, for_loss: Any) -> Value | None:
-        if for_loss is None:
-            return None
-        name = for_loss if isinstance(for_loss, str) else getattr(for_loss, "name", None) or getattr(for_loss, "__name__", "")
-        shape = tuple(int(size) if size is not None else batch for size in output.shape)
-        if "sparse" in str(name).lower():
-            return Value(shape[:-1], "int32")
-        return Value(shape, keras.config.floatx())
-
-    if isinstance(outputs, dict):
-        by_name = loss if isinstance(loss, dict) else dict.fromkeys(outputs, loss)
-        return {name: spec(output, by_name.get(name)) for name, output in outputs.items()}
-    if isinstance(outputs, (list, tuple)):
-        if isinstance(loss, dict):
-            losses = [loss.get(name) for name in getattr(model, "output_names", [])]
-        else:
-            losses = list(loss) if isinstance(loss, (list, tuple)) else [loss] * len(outputs)
-        return [spec(output, for_loss) for output, for_loss in zip(outputs, losses, strict=True)]
-    return spec(outputs, loss)
-
-
-def _symbolic(specs: Any) -> Any:
-    return keras.tree.map_structure(lambda spec: keras.KerasTensor(spec.shape, spec.dtype), specs)
-
-
-def prepare(model: Any, x_spec: Any, y_spec: Any) -> None:
-    """Build what ``fit`` would build on its first batch: layers, loss, metrics and the optimizer's variables.
-
-    Raises:
-        TracingError: the model is not compiled.
-        ModelDoesNotFitError: the model does not accept such a batch.
-    """
-    if getattr(model, "optimizer", None) is None or not getattr(model, "compiled", False):
-        raise TracingError(
-            f"Model {model.name!r} is not compiled, so it has no training step.",
-            cause="compile() was not called, or was called without an optimizer",
-            remedy='model.compile(optimizer="sgd", loss="sparse_categorical_crossentropy")',
-        )
-    synchronise = getattr(model, "jax_state_sync", None)
-    if synchronise is not None and not getattr(model, "_jax_state_synced", True):
-        synchronise()
-    try:
-        model._symbolic_build(data_batch=(_symbolic(x_spec), _symbolic(y_spec)))
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ModelDoesNotFitError(
-            f"Model {model.name!r} does not accept a batch of {_described(x_spec)} with labels {_described(y_spec)}: {error}",
-            cause="the shape of the data is not the one that the model or its loss was made for",
-            remedy="give data that fits: epochwise.count(model, x=x, y=y)",
-        ) from error
-
-
-def _described(specs: Any) -> str:
-    return ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in keras.tree.flatten(specs) if spec is not None)
 
 
 @contextlib.contextmanager

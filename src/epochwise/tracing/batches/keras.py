@@ -1,0 +1,162 @@
+"""The batch that a Keras model's training step takes, and building the model for it; nothing is computed."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras.src.backend import compute_output_spec  # as fit builds a model; there is no public name for it
+
+from epochwise.errors import ModelDoesNotFitError, TracingError
+from epochwise.tracing.trace import Value
+
+
+def batch_specs(model: Any, batch_size: int, x: Any = None, y: Any = None) -> tuple[Any, Any]:
+    """Shapes and dtypes of one batch of features and labels, in the structure that the model takes; leaves are ``Value``.
+
+    Args:
+        model: a Keras model, compiled; built unless ``x`` is given.
+        batch_size: samples.
+        x: arrays like the features (any number of samples, at least one), or ``None`` to take the model's input.
+        y: arrays like the labels, or ``None`` to take what the loss expects: ``int32`` class numbers ``(B,)`` for a sparse
+            categorical loss, otherwise what the model gives.
+
+    Raises:
+        ModelDoesNotFitError: the shape of the features is known neither from the model nor from ``x``.
+    """
+
+    def like(array: Any) -> Value:
+        if not getattr(array, "shape", ()):
+            raise ModelDoesNotFitError(
+                f"Shapes of a batch cannot be taken from a {type(array).__name__}.",
+                cause="the data is neither an array nor a list or dict of arrays",
+                remedy="give arrays: epochwise.count(model, x=numpy.asarray(x), y=numpy.asarray(y))",
+            )
+        dtype = keras.backend.standardize_dtype(array.dtype)
+        shape = (batch_size, *(int(size) for size in array.shape[1:]))
+        return Value(shape, keras.config.floatx() if dtype == "float64" else dtype)  # as fit converts it
+
+    if x is not None:
+        x_spec = keras.tree.map_structure(like, x)
+    else:
+        inputs = _input_tensors(model)
+        x_spec = keras.tree.map_structure(lambda tensor: _sized(tensor, batch_size), inputs)
+    if y is not None:
+        return x_spec, keras.tree.map_structure(like, y)
+    return x_spec, _label_specs(model, x_spec)
+
+
+def _input_tensors(model: Any) -> Any:
+    try:
+        inputs = model.inputs if getattr(model, "inputs", None) else model.input
+    except (AttributeError, ValueError):
+        inputs = None
+    structure = getattr(model, "_inputs_struct", None)
+    if structure is None and getattr(model, "_functional", None) is not None:
+        structure = getattr(model._functional, "_inputs_struct", None)
+    if structure is not None:
+        return structure
+    if not inputs:
+        raise ModelDoesNotFitError(
+            f"The shape of the input of model {model.name!r} is not known.",
+            cause="the model is subclassed, or a Sequential without an Input, and was not yet called",
+            remedy="give data: epochwise.count(model, x=x, y=y), or on the command line --input-shape 28,28,1",
+        )
+    return inputs[0] if len(inputs) == 1 else list(inputs)
+
+
+def _sized(tensor: Any, batch_size: int) -> Value:
+    shape = tuple(tensor.shape)
+    if any(size is None for size in shape[1:]):
+        raise ModelDoesNotFitError(
+            f"The input {getattr(tensor, 'name', '')!r} has the shape {shape}, where only the first size may be open.",
+            cause="the model accepts inputs of any size, and the cost depends on the size",
+            remedy="give data: epochwise.count(model, x=x, y=y)",
+        )
+    return Value((batch_size, *(int(size) for size in shape[1:])), keras.backend.standardize_dtype(tensor.dtype))
+
+
+def _label_specs(model: Any, x_spec: Any) -> Any:
+    """What the compiled loss expects for the outputs of the model."""
+    _require_compiled(model)
+    with _explained(model, x_spec, None):
+        outputs = compute_output_spec(model, _symbolic(x_spec), training=False)
+    loss = model.loss
+    batch = keras.tree.flatten(x_spec)[0].shape[0]
+
+    def spec(output: Any, for_loss: Any) -> Value | None:
+        if for_loss is None:
+            return None
+        name = for_loss if isinstance(for_loss, str) else getattr(for_loss, "name", None) or getattr(for_loss, "__name__", "")
+        shape = tuple(int(size) if size is not None else batch for size in output.shape)
+        if "sparse" in str(name).lower():
+            return Value(shape[:-1], "int32")
+        return Value(shape, keras.config.floatx())
+
+    if isinstance(outputs, dict):
+        by_name = loss if isinstance(loss, dict) else dict.fromkeys(outputs, loss)
+        return {name: spec(output, by_name.get(name)) for name, output in outputs.items()}
+    if isinstance(outputs, (list, tuple)):
+        if isinstance(loss, dict):
+            losses = [loss.get(name) for name in getattr(model, "output_names", [])]
+        else:
+            losses = list(loss) if isinstance(loss, (list, tuple)) else [loss] * len(outputs)
+        return [spec(output, for_loss) for output, for_loss in zip(outputs, losses, strict=True)]
+    return spec(outputs, loss)
+
+
+def _symbolic(specs: Any) -> Any:
+    return keras.tree.map_structure(lambda spec: keras.KerasTensor(spec.shape, spec.dtype), specs)
+
+
+def prepare(model: Any, x_spec: Any, y_spec: Any) -> None:
+    """Build what ``fit`` would build on its first batch: layers, loss, metrics and the optimizer's variables.
+
+    Raises:
+        TracingError: the model is not compiled.
+        ModelDoesNotFitError: the model does not accept such a batch.
+    """
+    _require_compiled(model)
+    synchronise = getattr(model, "jax_state_sync", None)
+    if synchronise is not None and not getattr(model, "_jax_state_synced", True):
+        synchronise()
+    with _explained(model, x_spec, y_spec):
+        model._symbolic_build(data_batch=(_symbolic(x_spec), _symbolic(y_spec)))
+
+
+def _require_compiled(model: Any) -> None:
+    if getattr(model, "optimizer", None) is None or not getattr(model, "compiled", False):
+        raise TracingError(
+            f"Model {model.name!r} is not compiled, so it has no training step.",
+            cause="compile() was not called, or was called without an optimizer",
+            remedy='model.compile(optimizer="sgd", loss="sparse_categorical_crossentropy")',
+        )
+
+
+@contextlib.contextmanager
+def _explained(model: Any, x_spec: Any, y_spec: Any) -> Iterator[None]:
+    """Say what the model was given when Keras refuses it."""
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError) as error:
+        labels = "" if y_spec is None else f" with labels {_described(y_spec)}"
+        raise ModelDoesNotFitError(
+            f"Model {model.name!r} does not accept a batch of {_described(x_spec)}{labels}: {short_message(error)}",
+            cause="the shape of the data is not the one that the model or its loss was made for",
+            remedy="give data that fits: epochwise.count(model, x=x, y=y)",
+        ) from error
+
+
+def short_message(error: BaseException) -> str:
+    """What an error says, without the colours, headings and lists of arguments that Keras puts around it."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+    text = re.split(r"\n\s*\n?Arguments received by|\n-{10,}", text)[0]
+    text = re.sub(r"^Exception encountered when calling [^\n]*\n+", "", text)
+    return text.strip() or type(error).__name__
+
+
+def _described(specs: Any) -> str:
+    return ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in keras.tree.flatten(specs) if spec is not None)
