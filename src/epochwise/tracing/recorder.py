@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 
+import msgspec
+
 from epochwise.tracing.loops.needed import Loop, needed
 from epochwise.tracing.trace import Backend, Call, Layer, Operation, Parameter, Phase, Trace, Value
 
@@ -242,6 +244,14 @@ class TraceBuilder:
     def map_operations(self, change: Callable[[Operation], Operation]) -> None:
         """Put another operation in the place of each, as where phase or call is known only later."""
         self._operations = [change(operation) for operation in self._operations]
+
+    def forget(self, calls: Collection[int]) -> None:
+        """Leave out these calls, which are forward passes run again in the backward pass; no operation may belong to one."""
+        if calls:
+            numbers = self.recorder.retain(set(range(self.recorder.call_count)) - set(calls))
+            self.map_operations(
+                lambda made: made if made.call is None else msgspec.structs.replace(made, call=numbers[made.call])
+            )
 
     def parameter(self, path: str, value: int, *, trainable: bool, layer: int | None, gradient: int | None = None) -> None:
         """Add a weight of the model. See :class:`~epochwise.tracing.trace.Parameter`."""

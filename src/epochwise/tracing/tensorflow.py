@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,12 +73,21 @@ class _Hooks(StepHooks):
         self.owner: dict[tuple[int, str], int | None] = {}  # by graph and operation
         self.backward: set[tuple[int, str]] = set()
         self.scopes: dict[str, int] = {}  # the call in which operations of this name or in this scope were made
+        self.again: set[int] = set()  # calls made while differentiating: forward passes run again (checkpointing)
+        self._recomputed: set[tuple[int, str]] = set()
+        self._last_call: dict[int, int] = {}
+        self._differentiating = False
         self._open: list[int | None] = [None]
         self._graphs: dict[int, Any] = {}  # kept, so that their identities are not given to others
         self._done: dict[int, int] = {}
 
     @contextlib.contextmanager
     def scope(self, call: int) -> Iterator[None]:
+        layer = self.recorder.layer_of(call)
+        if self._differentiating:
+            self.again.add(call)
+            call = self._last_call.get(layer, call)
+        self._last_call[layer] = call
         self.assign()
         self._open.append(call)
         try:
@@ -86,16 +96,31 @@ class _Hooks(StepHooks):
             self.assign()
             self._open.pop()
 
-    def assign(self, *, backward: bool = False) -> None:
+    @contextlib.contextmanager
+    def differentiation(self) -> Iterator[None]:
+        """Held open while a gradient tape puts operations into the graph."""
+        self.assign()
+        self._open.append(None)
+        self._differentiating = True
+        try:
+            yield
+        finally:
+            self.assign()
+            self._differentiating = False
+            self._open.pop()
+
+    def assign(self) -> None:
         """Give the operations made since the last time, in the graph being made, to the innermost open call."""
         graph = tf.compat.v1.get_default_graph()
         self._graphs[id(graph)] = graph
         operations = graph.get_operations()
         for operation in operations[self._done.get(id(graph), 0) :]:
-            if backward:
-                self.backward.add((id(graph), operation.name))
-                continue
             call = self._open[-1]
+            if self._differentiating:
+                self.backward.add((id(graph), operation.name))
+                if call is None:
+                    continue
+                self._recomputed.add((id(graph), operation.name))
             self.owner[id(graph), operation.name] = call
             if call is not None and "/" in operation.name:
                 self.scopes.setdefault(operation.name, call)
@@ -125,7 +150,7 @@ class _Hooks(StepHooks):
         call = self.owner.get(key, self.scopes.get(name)) if key in self.owner or "/" in name else None
         call = around.call if call is None else call
         if backward:
-            return Origin("backward", call)
+            return Origin("backward", call, key in self._recomputed or around.recomputed)
         updates = call is not None and self.recorder.is_part(call, OPTIMIZER)
         return Origin("update" if updates else "forward", call)
 
@@ -152,15 +177,15 @@ class _Hooks(StepHooks):
 @contextlib.contextmanager
 def _backward_watched(hooks: _Hooks) -> Iterator[None]:
     """Remember what a gradient tape puts into the graph."""
+    thread = threading.get_ident()
     original = tf.GradientTape.gradient
 
     @functools.wraps(original)
     def gradient(tape: Any, *args: Any, **kwargs: Any) -> Any:
-        hooks.assign()
-        try:
+        if threading.get_ident() != thread:
             return original(tape, *args, **kwargs)
-        finally:
-            hooks.assign(backward=True)
+        with hooks.differentiation():
+            return original(tape, *args, **kwargs)
 
     tf.GradientTape.gradient = gradient
     try:
@@ -190,6 +215,7 @@ def _read(model: Any, concrete: Any, recorder: LayerRecorder, hooks: _Hooks, bat
     for call in range(recorder.call_count):
         recorder.set_inputs(call, reader.numbers(hooks.borders.get(("in", call), ())))
         recorder.set_outputs(call, reader.numbers(hooks.borders.get(("out", call), ())))
+    builder.forget(hooks.again)
     builder.optimizer_state = [number_of[id(variable)] for variable in model.optimizer.variables]
     owners = owner_of_weights(model, recorder)
     trainable = {id(variable) for variable in model.trainable_variables}

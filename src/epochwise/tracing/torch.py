@@ -1,19 +1,16 @@
 """A PyTorch training step -> :class:`~epochwise.tracing.trace.Trace`, for Keras on the torch backend and for plain modules.
 
-One whole step (forward, loss, backward, optimizer) runs under fake tensors, which have shapes and no numbers, while a dispatch
-mode writes down every ATen call: what is recorded is what eager PyTorch executes, and nothing is computed.
-
-Whose operation is it? In the forward pass, that of the innermost open layer call. In the backward pass autograd runs nodes, and
-each node carries the sequence number that was current when the forward pass made it; the numbers at which layer calls began
-and ended therefore tell which call a node, and so a backward operation, belongs to (AOTAutograd does the same).
+One whole step (forward, loss, backward, optimizer) runs under fake tensors, which have shapes and no numbers, while every ATen
+call is written down (:mod:`epochwise.tracing.calls.torch`): what is recorded is what eager PyTorch executes, and nothing is
+computed.
 """
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import copy
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,19 +25,13 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils import _pytree
 from torch.utils._mode_utils import no_dispatch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from epochwise.errors import EpochwiseError, ModelDoesNotFitError, ModelFailedError, NotAModelError, TracingError
+from epochwise.tracing.calls.torch import AtenRecorder
 from epochwise.tracing.recorder import LOSS, OPTIMIZER, LayerRecorder, TraceBuilder
-from epochwise.tracing.trace import Phase, Trace, Value
+from epochwise.tracing.trace import Trace, Value
 
 DIALECT = "aten"
-IDENTITIES = ("aten::detach", "aten::alias", "aten::lift", "aten::lift_fresh")
-"""Calls whose result is the tensor that they were given."""
-
-OVERWRITES = ("aten::copy_", "aten::_foreach_copy_")
-"""Calls that write their first tensors without reading them."""
-
 LARGEST_CONSTANT = 4
 """Variables that the step does not train and that have at most so many elements (learning rate, step counter, seed) keep their
 numbers under fake tensors, because optimizers and random layers read them in Python."""
@@ -49,196 +40,13 @@ Loss = Callable[[Any, Any], Any]
 MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 
 
-class _AtenRecorder(TorchDispatchMode):
-    """Writes down every ATen call of a step that runs under fake tensors."""
-
-    def __init__(self, builder: TraceBuilder) -> None:
-        super().__init__()
-        self.builder = builder
-        self.recorder = builder.recorder
-        self._began: list[int] = []  # sequence numbers at which another layer call became the innermost one
-        self._owner: list[int | None] = []  # that call
-        self._recomputing: list[int] = []  # calls whose forward pass runs again in the backward pass (checkpointing)
-        self._alive: dict[int, Any] = {}  # see _window
-        self.first_reader: dict[int, int | None] = {}  # the call in which the forward pass first read a value
-
-    # --- whose operation is it -------------------------------------------------------------------------------------
-
-    @property
-    def in_backward(self) -> bool:
-        """Whether the autograd engine is running."""
-        return bool(torch._C._current_graph_task_id() != -1)
-
-    @contextlib.contextmanager
-    def scope(self, call: int) -> Iterator[None]:
-        """Held open while a layer call runs."""
-        outer = self._owner[-1] if self._owner else None
-        self._mark(call)
-        try:
-            yield
-        finally:
-            self._mark(outer)
-
-    @contextlib.contextmanager
-    def recomputation(self, call: int) -> Iterator[None]:
-        """Held open while a call that the trace already has runs again in the backward pass."""
-        self._recomputing.append(call)
-        try:
-            with self.scope(call):
-                yield
-        finally:
-            self._recomputing.pop()
-
-    def _mark(self, call: int | None) -> None:
-        self._began.append(torch.autograd._get_sequence_nr())
-        self._owner.append(call)
-
-    def _owner_of_node(self, node: Any) -> int | None:
-        place = bisect.bisect_right(self._began, node._sequence_nr()) - 1
-        return self._owner[place] if place >= 0 else None
-
-    def _whose(self) -> tuple[Phase, int | None]:
-        if not self.in_backward:
-            call = self.recorder.current
-            updating = call is not None and self.recorder.is_part(call, OPTIMIZER)
-            return ("update" if updating else "forward"), call
-        if self._recomputing:
-            return "backward", self._recomputing[-1]
-        node = torch._C._current_autograd_node()
-        if node is not None and "AccumulateGrad" in node.name():  # of a weight, not of an operation
-            return "backward", self.first_reader.get(self.number(node.variable))
-        return "backward", (None if node is None else self._owner_of_node(node))
-
-    # --- tensors ---------------------------------------------------------------------------------------------------
-
-    def number(self, tensor: Any) -> int:
-        """The number of a tensor; tensors that are the same window on the same storage share one."""
-        window = self._window(tensor)
-        return self.builder.number(window, tuple(tensor.shape), _dtype(tensor))
-
-    def _window(self, tensor: Any) -> tuple[object, ...]:
-        """What part of what storage a tensor shows.
-
-        The storage is kept alive, so that its identity is not given to another, and not the tensor: autograd takes a gradient
-        as it is when nobody else holds it, and copies it otherwise.
-        """
-        if tensor.layout != torch.strided:
-            self._alive[id(tensor)] = tensor
-            return ("tensor", id(tensor))
-        storage = tensor.untyped_storage()
-        self._alive.setdefault(storage._cdata, storage)
-        return (storage._cdata, tensor.storage_offset(), tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)
-
-    def numbers(self, structure: Any) -> list[int]:
-        """The numbers of all tensors in a structure, in its order."""
-        return [self.number(leaf) for leaf in _tensors(structure)]
-
-    # --- operations ------------------------------------------------------------------------------------------------
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.ops.aten._local_scalar_dense.default:
-            return self._read(args[0])
-        given = _by_name(func._schema, args, kwargs)
-        inputs = self.numbers(list(given.values()))  # before the call, which may change a tensor's shape in place
-        outputs = func(*args, **kwargs)
-        if func.namespace not in ("prim", "profiler"):
-            self._record(func._schema, given, inputs, outputs)
-        return outputs
-
-    def _record(self, schema: Any, given: dict[str, Any], inputs: list[int], outputs: Any) -> None:
-        written = _tensors([given.get(argument.name) for argument in schema.arguments if _is_written(argument)])
-        for tensor, target in zip(_tensors(outputs), written, strict=False):
-            if tensor is not target:  # an in-place operation on a real tensor gives back its fake
-                self.builder.alias(self._window(tensor), self.number(target))
-        if schema.name in IDENTITIES:
-            for tensor, number in zip(_tensors(outputs), inputs, strict=True):
-                self.builder.alias(self._window(tensor), number)
-            return
-        results = self.numbers(outputs) or self.numbers(written)
-        views = any(value.alias_info is not None and not value.alias_info.is_write for value in schema.returns)
-        if not results or (views and len(results) == 1 and results[0] in inputs):
-            return  # gives no tensor, or the very tensor that it was given
-        phase, call = self._whose()
-        if phase == "forward":
-            for number in inputs:
-                self.first_reader.setdefault(number, call)
-        attributes = _attributes(given)
-        if self._recomputing:
-            attributes["recomputed"] = True
-        if schema.name in OVERWRITES:
-            inputs = inputs[len(results) :]
-        name = schema.name.replace("::", ".")
-        self.builder.operation(name, inputs, results, phase=phase, call=call, attributes=attributes)
-
-    def _read(self, tensor: Any) -> Any:
-        """The number in a tensor, which Python code asks for (``item()``, ``float()``, ``if tensor:``)."""
-        if not isinstance(tensor, FakeTensor):
-            with no_dispatch():
-                return tensor.item()
-        if tensor.constant is not None:
-            with no_dispatch():
-                return tensor.constant.item()
-        phase, _ = self._whose()
-        if not tensor.is_floating_point() and phase != "update":
-            raise TracingError(
-                f"The step reads a number of type {_dtype(tensor)} out of a tensor, so what it does depends on the data.",
-                cause="an if, a loop bound or a size that comes from a tensor's value, such as `if (x > 0).any():`",
-                remedy="let shapes and branches depend on shapes and settings only, for instance with torch.where",
-            )
-        self.builder.note(
-            "The step reads numbers out of tensors in Python; 1 was taken for each, so a branch that depends on one may differ."
-        )
-        return True if tensor.dtype == torch.bool else 1.0 if tensor.is_floating_point() else 1
-
-
-def _is_written(argument: Any) -> bool:
-    return argument.alias_info is not None and argument.alias_info.is_write
-
-
-def _dtype(tensor: Any) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
-
-
-def _tensors(structure: Any) -> list[Any]:
-    return [leaf for leaf in _pytree.tree_leaves(structure) if isinstance(leaf, torch.Tensor)]
-
-
-def _by_name(schema: Any, args: Any, kwargs: Any) -> dict[str, Any]:
-    """The arguments of a call by name, in the order of the schema, defaults included."""
-    given: dict[str, Any] = {}
-    for place, argument in enumerate(schema.arguments):
-        if place < len(args):
-            given[argument.name] = args[place]
-        elif argument.name in kwargs:
-            given[argument.name] = kwargs[argument.name]
-        elif argument.has_default_value():
-            given[argument.name] = argument.default_value
-    return given
-
-
-def _attributes(given: dict[str, Any]) -> dict[str, object]:
-    """The arguments that are not tensors, as plain Python values; for optional tensors, whether they are there."""
-    attributes: dict[str, object] = {}
-    for name, value in given.items():
-        if isinstance(value, torch.Tensor):
-            continue
-        if value is None or isinstance(value, (bool, int, float, str)):
-            attributes[name] = value
-        elif isinstance(value, (list, tuple)) and all(isinstance(item, (bool, int, float)) for item in value):
-            attributes[name] = tuple(value)
-        elif isinstance(value, torch.dtype):
-            attributes[name] = str(value).removeprefix("torch.")
-    return attributes
-
-
 # --- a step, with nothing of the user's changed ------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _fake_step(builder: TraceBuilder, fake: FakeTensorMode) -> Iterator[_AtenRecorder]:
+def _fake_step(builder: TraceBuilder, fake: FakeTensorMode) -> Iterator[AtenRecorder]:
     """Run what is inside under fake tensors, recorded; random generators are left as they were."""
-    aten = _AtenRecorder(builder)
+    aten = AtenRecorder(builder)
     with torch.random.fork_rng(devices=[]), _numbers_of_constants(), fake, aten, torch.enable_grad():
         yield aten
 
@@ -328,11 +136,18 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
             builder.inputs.extend(aten.numbers((x, y)))
             weights = {id(variable): aten.number(variable.value) for variable in model.weights}
             gradients: dict[int, int] = {}
+            last_call: dict[int, int] = {}
+            again: set[int] = set()
 
             class Hooks(keras_step.StepHooks):
                 """Puts the tensors at the borders of calls on record."""
 
                 def scope(self, call: int) -> contextlib.AbstractContextManager[object]:
+                    layer = recorder.layer_of(call)
+                    if aten.in_backward:
+                        again.add(call)
+                        return aten.recomputation(last_call[layer])
+                    last_call[layer] = call
                     return aten.scope(call)
 
                 def tensors_in(self, call: int, tensors: list[Any]) -> list[Any]:
@@ -352,6 +167,7 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
             with keras_step.intercept(model, recorder, Hooks()):
                 model.train_step((x, y))
             builder.optimizer_state.extend(aten.number(variable.value) for variable in model.optimizer.variables)
+    builder.forget(again)
     owners = keras_step.owner_of_weights(model, recorder)
     trained = {id(variable) for variable in model.trainable_variables}
     for variable in model.weights:
@@ -452,8 +268,10 @@ def trace_module(
             builder.inputs.extend(aten.numbers((x, y)))
             weights = {name: aten.number(parameter) for name, parameter in module.named_parameters()}
             outputs = _call(module, x)
-            with _part(aten, LOSS):
+            with _part(aten, LOSS) as call:
+                recorder.set_inputs(call, aten.numbers((outputs, y)))
                 cost = loss(outputs, y)
+                recorder.set_outputs(call, aten.numbers(cost))
             cost.backward()
             gradients = {
                 name: aten.number(parameter.grad) for name, parameter in module.named_parameters() if parameter.grad is not None
@@ -509,26 +327,27 @@ def _call(module: Any, x: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _part(aten: _AtenRecorder, part: str) -> Iterator[None]:
+def _part(aten: AtenRecorder, part: str) -> Iterator[int]:
     call = aten.recorder.enter_part(part)
     try:
         with aten.scope(call):
-            yield
+            yield call
     finally:
         aten.recorder.exit(call)
 
 
 @contextlib.contextmanager
-def _calls_recorded(module: Any, aten: _AtenRecorder) -> Iterator[None]:
+def _calls_recorded(module: Any, aten: AtenRecorder) -> Iterator[None]:
     """Record the calls of a module and all inside it, while the context is open."""
     recorder = aten.recorder
     names = {id(inner): name for name, inner in module.named_modules()}
     last_call: dict[int, int] = {}
+    thread = threading.get_ident()
     original = torch.nn.Module.__call__
 
     @functools.wraps(original)
     def around(inner: Any, *args: Any, **kwargs: Any) -> Any:
-        if id(inner) not in names:
+        if id(inner) not in names or threading.get_ident() != thread:
             return original(inner, *args, **kwargs)
         if aten.in_backward and id(inner) in last_call:
             with aten.recomputation(last_call[id(inner)]):

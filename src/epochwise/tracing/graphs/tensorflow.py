@@ -24,10 +24,11 @@ _NOTHING = {"NoOp", "Assert", "ControlTrigger", "Placeholder"}
 
 
 class Origin(NamedTuple):
-    """Phase and call that an operation belongs to."""
+    """Phase and call that an operation belongs to, and whether it does forward work again in the backward pass."""
 
     phase: Phase
     call: int | None
+    recomputed: bool = False
 
 
 class _Place(NamedTuple):
@@ -158,7 +159,9 @@ class GraphReader:
     def _add(
         self, name: str, inputs: Sequence[int], outputs: Sequence[int], place: _Place, attributes: dict[str, object]
     ) -> None:
-        phase, call = place.origin
+        phase, call, recomputed = place.origin
+        if recomputed:
+            attributes = {**attributes, "recomputed": True}
         self.builder.operation(
             name, inputs, outputs, phase=phase, call=call, attributes=attributes, times=place.times, loop=place.loop
         )
