@@ -13,6 +13,7 @@ from rich.text import Text
 
 from epochwise.explaining.explanation import Comparison, ModelExplanation
 from epochwise.reporting.contents import (
+    JOINED,
     QUIET,
     CauseRow,
     FactorRow,
@@ -33,7 +34,9 @@ from epochwise.reporting.terminal import FASTER, SLOWER, Sized, around_one, bloc
 
 MOST_PARTS = 8
 MOST_NAME_COLUMNS = 22
-SHARE_COLUMNS, BAR_COLUMNS = 7, 6
+SHARE_COLUMNS, BAR_COLUMNS = 7, 5
+BESIDE = SHARE_COLUMNS + BAR_COLUMNS + 3
+"""Columns of share, bar and gaps, beside a label and its seconds."""
 LEAST_EVIDENCE = 0.05
 PHASES = {"forward": "fwd", "backward": "bwd", "update": "upd"}
 DIM = "dim"
@@ -78,7 +81,7 @@ def _facts(comparison: Comparison) -> Table:
 def _factors(comparison: Comparison, width: int) -> Group:
     """A chain of factors from 1 to the ratio: each with its bar, what it means, and how sure it is."""
     rows = factor_rows(comparison)
-    name_columns = max(len("= the ratio"), *(len(_factor_name(row)) for row in rows if row.ratio is not None))
+    name_columns = max(len("= the ratio"), *(len(part) for row in rows for part in _lines(row.name)))
     ratios = [row.ratio for row in rows if row.ratio] + [comparison.ratio.median]
     lowest, highest = min(1.0, *ratios), max(1.0, *ratios)
     columns = max(13, min(28, (width - name_columns) // 3 - 2))
@@ -90,7 +93,7 @@ def _factors(comparison: Comparison, width: int) -> Group:
     for number, row in enumerate(rows):
         shown = around_one(row.ratio, lowest, highest, columns) if row.ratio else Text(UNKNOWN, DIM)
         value = Text(factor_text(row.ratio) if row.ratio is not None else NOTHING)
-        table.add_row(Text(_factor_name(row)), value, shown, _meaning(row), style=DIM if row.ratio is None else "")
+        table.add_row(Text("\n".join(_lines(row.name))), value, shown, _meaning(row), style=DIM if row.ratio is None else "")
         if row.name == "reuse" and row.ratio is not None and number + 1 < len(rows):
             table.add_row("  so far", f"= {ratio_text(row.after)}", "", "times the arithmetic", style=DIM)
     product = comparison.ratio.median
@@ -104,9 +107,9 @@ def _factors(comparison: Comparison, width: int) -> Group:
     return Group(heading("Why: the ratio is the product of these factors", f"{second} over {first}"), table)
 
 
-def _factor_name(row: FactorRow) -> str:
+def _lines(name: str) -> list[str]:
     """A joined factor has a line for each name that it joins."""
-    return max((f"{part} x" for part in row.name.split(" x ")), key=len) if " x " in row.name else row.name
+    return name.replace(JOINED, f"{JOINED}\n").replace(" \n", "\n").split("\n")
 
 
 def _meaning(row: FactorRow) -> Text:
@@ -122,23 +125,36 @@ def _axis_head(left: int, right: int) -> Text:
 
 
 def _where(comparison: Comparison, width: int) -> Group:
-    """The largest parts of both epochs, side by side."""
-    half = (width - 3) // 2
-    grid = Table.grid(padding=(0, 3, 0, 0))
-    grid.add_column(width=half)
-    grid.add_column(width=half)
-    units = units_of(comparison)
-    grid.add_row(*(_parts(model, unit, half) for model, unit in zip(comparison.models, units, strict=True)))
-    return Group(heading("Where an epoch goes", "fwd forward, bwd backward, upd weight update"), grid)
+    """The largest parts of both epochs, side by side; under each other where the names of layers are long."""
+    title = heading("Where an epoch goes", "fwd forward, bwd backward, upd weight update")
+    half = (width - 2) // 2
+    models, units = comparison.models, units_of(comparison)
+    if all(_columns(model, unit) <= half for model, unit in zip(models, units, strict=True)):
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(width=half)
+        grid.add_column(width=half)
+        grid.add_row(*(_parts(model, unit, half) for model, unit in zip(models, units, strict=True)))
+        return Group(title, grid)
+    one, two = (_parts(model, unit, width) for model, unit in zip(models, units, strict=True))
+    return Group(title, one, Text(""), two)
+
+
+def _columns(model: ModelExplanation, unit: Unit) -> int:
+    """Columns that the table of an epoch's parts takes with its labels whole."""
+    parts = largest(model.where, MOST_PARTS)
+    return max(len(_label(part.name, part.phase)) for part in parts) + _number_columns(model, unit) + BESIDE
+
+
+def _number_columns(model: ModelExplanation, unit: Unit) -> int:
+    seconds = [part.seconds for part in largest(model.where, MOST_PARTS)]
+    return max(len(unit.name), *(len(unit.text(value)) for value in (*seconds, model.epoch_seconds.median)))
 
 
 def _parts(model: ModelExplanation, unit: Unit, width: int) -> Table:
     """The largest parts of one epoch, their sum below."""
     rows = largest(model.where, MOST_PARTS)
-    total = unit.text(model.epoch_seconds.median)
-    numbers = max(len(total), len(unit.name), *(len(unit.text(part.seconds)) for part in rows))
-    longest = max(len(_label(part.name, part.phase)) for part in rows)
-    label = min(longest, width - numbers - SHARE_COLUMNS - BAR_COLUMNS - 3)
+    numbers = _number_columns(model, unit)
+    label = min(_columns(model, unit), width) - numbers - BESIDE
     table = plain_table(gap=1)
     table.add_column(Text(shortened(model.name, label)), width=label, no_wrap=True)
     table.add_column(unit.name, justify="right", width=numbers, no_wrap=True)
@@ -148,7 +164,8 @@ def _parts(model: ModelExplanation, unit: Unit, width: int) -> Table:
         style = DIM if part.name in QUIET else ""
         text = Text(_label(part.name, part.phase, label), style)
         table.add_row(text, unit.text(part.seconds), share_text(part.share), Text(bar(part.share, BAR_COLUMNS), style))
-    table.add_row(Text("epoch", "bold"), Text(total, "bold"), Text(share_text(1.0), "bold"), "")
+    epoch = model.epoch_seconds.median
+    table.add_row(Text("epoch", "bold"), Text(unit.text(epoch), "bold"), Text(share_text(1.0), "bold"), "")
     return table
 
 

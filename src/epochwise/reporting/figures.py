@@ -64,7 +64,7 @@ def shape_text(shape: tuple[int | None, ...] | None) -> str:
     if shape is None:
         return ""
     sizes = shape[1:] if shape and shape[0] is None else shape
-    return " x ".join("?" if size is None else str(size) for size in sizes)
+    return "x".join("?" if size is None else str(size) for size in sizes)
 
 
 class Unit(NamedTuple):
