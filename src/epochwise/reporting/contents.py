@@ -271,7 +271,9 @@ def units_of(comparison: Comparison) -> tuple[Unit, Unit]:
     """Units for the seconds of each model: one for both, unless that leaves the smaller one too few digits."""
     common = common_unit(comparison)
     shown = [
-        common if 20 * abs(model.epoch_seconds.median) >= common.seconds else unit_for(model.epoch_seconds.median)
+        common.fitted(model.epoch_seconds.median)
+        if 20 * model.epoch_seconds.median >= common.seconds
+        else unit_for(model.epoch_seconds.median)
         for model in comparison.models
     ]
     return shown[0], shown[1]

@@ -12,7 +12,7 @@ from epochwise.reporting.contents import framework
 from epochwise.reporting.figures import UNKNOWN, count_text, exact_text, shape_text, shortened
 from epochwise.reporting.terminal import Sized, blocks, heading, notes, pairs, plain_table
 
-SHAPE_COLUMNS, FEWEST_NAME_COLUMNS, MOST_NAME_COLUMNS = 14, 10, 40
+SHAPE_COLUMNS, FEWEST_NAME_COLUMNS = 14, 5
 MEMORY = {
     "parameters": "all weights",
     "gradients": "one for each trainable weight",
@@ -20,7 +20,8 @@ MEMORY = {
     "activations": "forward values kept for the backward pass",
     "peak": "the most that is alive at once",
 }
-HEADS = ("parameters", "forward", "weight grad.", "input grad.", "activations")
+LEGEND = "weights: the layer's own; forward, gradients: MACs per sample; outputs: elements"
+HEADS = ("weights", "forward", "weight grad.", "input grad.", "outputs")
 
 
 def render(counts: Counts) -> RenderableType:
@@ -63,20 +64,21 @@ def _layers(counts: Counts, width: int) -> Group:
     numbers = [max(len(word) for word in head.split()) for head in HEADS]
     for values in (*(figures(row) for row in counts.layers), sums):
         numbers = [max(size, len(count_text(value))) for size, value in zip(numbers, values, strict=True)]
-    shapes = min(SHAPE_COLUMNS, max((len(shape_text(row.output_shape)) for row in counts.layers), default=5))
+    shapes = min(SHAPE_COLUMNS, max((len(shape_text(row.output_shape)) for row in counts.layers), default=0))
+    shapes = max(shapes, len("output"))
     left = width - sum(numbers) - shapes - len(numbers) - 2
     longest_kind = max((len(row.kind) for row in counts.layers), default=4)
     longest_name = max((len(row.name) for row in counts.layers), default=5)
     kinds = min(longest_kind, max(left - longest_name, left // 2))
-    names = max(5, min(longest_name, left - kinds))
+    names = max(FEWEST_NAME_COLUMNS, min(longest_name, left - kinds))
     table = plain_table(gap=1)
     table.add_column("layer", width=names, no_wrap=True)
     table.add_column("kind", width=kinds, no_wrap=True)
-    table.add_column("output", width=max(shapes, 6), no_wrap=True)
+    table.add_column("output", width=shapes, no_wrap=True)
     for head, size in zip(HEADS, numbers, strict=True):
         table.add_column(head, justify="right", width=size)
     for row in counts.layers:
-        shape = shortened(shape_text(row.output_shape), max(shapes, 6))
+        shape = shortened(shape_text(row.output_shape), shapes)
         table.add_row(
             Text(shortened(row.name, names)),
             Text(shortened(row.kind, kinds), "dim"),
@@ -84,7 +86,7 @@ def _layers(counts: Counts, width: int) -> Group:
             *(count_text(value) for value in figures(row)),
         )
     table.add_row(Text("sum", "bold"), "", "", *(Text(count_text(value), "bold") for value in sums))
-    return Group(heading("Layers", "forward, weight and input gradient in MACs per sample; activations in elements"), table)
+    return Group(heading("Layers"), table, Text(LEGEND, "dim"))
 
 
 def _memory(counts: Counts) -> Group:

@@ -6,10 +6,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from epochwise.explaining.explanation import Comparison, Demo
+from epochwise.reporting.comparison import names
 from epochwise.reporting.contents import JOINED, Fact, facts, framework, setting
 from epochwise.reporting.figures import NOTHING, UNKNOWN, factor_text, interval_text, ratio_text
 from epochwise.reporting.terminal import blocks, heading, notes, pairs, plain_table
 
+NAME_COLUMNS = 10
 FACTOR_ORDER = ("parameters", "reuse", "memory", "kernels", "waiting")
 SAME_EVERYWHERE = ("parameters", "training MACs per sample", "activations per sample")
 QUESTIONS = (
@@ -41,10 +43,9 @@ def render(demo: Demo) -> RenderableType:
 
 def _models(comparison: Comparison) -> RenderableType:
     """What is the same on every backend."""
-    first, second = comparison.models
     table = plain_table()
     table.add_column("")
-    for name in (first.name, second.name, "second / first"):
+    for name in (*names(comparison), "second / first"):
         table.add_column(Text(name), justify="right")
     for row in facts(comparison):
         if row.label in SAME_EVERYWHERE:
@@ -56,11 +57,10 @@ def _backends(demo: Demo) -> RenderableType:
     """A column per backend: epochs, ratio, its factors, accuracy."""
     items = demo.comparisons
     table = plain_table()
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for item in items:
         table.add_column(Text(framework(item.backend)), justify="right")
-    first, second = items[0].models
-    for place, name in enumerate((first.name, second.name)):
+    for place, name in enumerate(names(items[0], NAME_COLUMNS)):
         epochs = [_fact(item, "epoch").values[place] for item in items]
         table.add_row(Text(f"epoch of {name}"), *epochs)
         spreads = [_fact(item, "  95 % interval").values[place] for item in items]
@@ -68,9 +68,10 @@ def _backends(demo: Demo) -> RenderableType:
     table.add_row(Text("the ratio", "bold"), *(Text(ratio_text(item.ratio.median), "bold") for item in items))
     table.add_row("  95 % interval", *(interval_text(item.ratio.low, item.ratio.high) for item in items), style="dim")
     for name in factor_names(demo):
-        table.add_row(f"  {name}", *(factor_cell(item, name) for item in items))
-    for place, name in enumerate((first.name, second.name)):
-        table.add_row(Text(f"test accuracy of {name}"), *(_tested(item, place) for item in items))
+        table.add_row("  " + name.replace(JOINED, f"{JOINED}\n  "), *(factor_cell(item, name) for item in items))
+    for place, name in enumerate(names(items[0], NAME_COLUMNS)):
+        table.add_row(Text(f"test accuracy, {name}"), *(_tested(item, place) for item in items))
+        table.add_row("  after", *(_after(item, place) for item in items), style="dim")
     return Group(heading("On each backend", "the ratio is the product of the factors below it"), table)
 
 
@@ -94,8 +95,9 @@ def _fact(comparison: Comparison, label: str) -> Fact:
 
 
 def _tested(comparison: Comparison, place: int) -> str:
-    """Accuracy and after how many epochs."""
-    rows = facts(comparison)
-    figure = next(row for row in rows if row.label.startswith("test "))
-    after = next((row.values[place] for row in rows if row.label == "  after"), NOTHING)
-    return figure.values[place] if after == NOTHING else f"{figure.values[place]} after {after}"
+    return next(row for row in facts(comparison) if row.label.startswith("test ")).values[place]
+
+
+def _after(comparison: Comparison, place: int) -> str:
+    """How many epochs were run to their end."""
+    return next((row.values[place] for row in facts(comparison) if row.label == "  after"), NOTHING)

@@ -82,6 +82,11 @@ class Unit(NamedTuple):
         # What is rounded to nothing has no sign.
         return shown if any(digit in shown for digit in "123456789") else shown.lstrip("+-")
 
+    def fitted(self, seconds: float) -> Unit:
+        """The same unit with the places that show four digits of these seconds."""
+        shown = abs(seconds) / self.seconds
+        return self._replace(places=3 if shown < 10 else 2 if shown < 100 else 1 if shown < 1000 else 0)  # noqa: PLR2004
+
     def named(self, seconds: float | None) -> str:
         """Seconds in this unit, with its name."""
         return UNKNOWN if seconds is None else f"{self.text(seconds)} {self.name}"
@@ -94,8 +99,7 @@ def unit_for(seconds: float) -> Unit:
         ((name, unit) for name, unit, least in UNITS if size >= least),
         ("us", 1e-6),
     )
-    shown = size / unit
-    return Unit(name, unit, 0 if shown >= 1000 else 1 if shown >= 100 else 2 if shown >= 10 else 3)  # noqa: PLR2004
+    return Unit(name, unit, 0).fitted(seconds)
 
 
 def interval_text(low: float, high: float, unit: Unit | None = None) -> str:
