@@ -108,20 +108,42 @@ def _negative_likelihood(at: Occurrence) -> Cost:
     return Cost(other_flops=2 * (labels.elements if labels else 0))
 
 
-@rule(ATEN, *_names("mse_loss smooth_l1_loss huber_loss binary_cross_entropy"), family="other")
+@rule(ATEN, *_names("_weight_norm_interface _weight_norm_interface_backward"), family="other")
+def _weight_norm(at: Occurrence) -> Cost:
+    """Square, sum and scale of each weight: 3n; backward a product with the weight, its sum, two products, a difference: 5n."""
+    forward = at.operation.name == "aten._weight_norm_interface"
+    return Cost(other_flops=3 * at.inputs[0].elements if forward else 5 * at.inputs[1].elements)
+
+
+_LOSSES = {
+    "mse_loss": 2,
+    "soft_margin_loss": 5,
+    "smooth_l1_loss": 6,
+    "huber_loss": 6,
+    "multi_margin_loss": 3,
+    "multilabel_margin_loss": 3,
+    "binary_cross_entropy": 9,
+    "binary_cross_entropy_with_logits": 8,
+}
+
+
+@rule(ATEN, *_names(" ".join(_LOSSES)), family="other")
 def _loss(at: Occurrence) -> Cost:
     """For each element its loss, and one addition, if they are summed.
 
-    Squared error 2; Huber 6 (difference, size, comparison, both branches, selection); cross-entropy 9 (two logs, two bounds,
-    two differences, two products, a sum).
+    Squared error 2; margin 3 (sum, difference, maximum); soft margin 5 (negate, product, exp, sum, log); Huber 6 (difference,
+    size, comparison, both branches, selection); cross-entropy 9 (two logs, two bounds, two differences, two products, a sum);
+    from logits 8 (difference, product, maximum, size, negate, exp, log1p, sum).
     """
-    each = {"aten.mse_loss": 2, "aten.binary_cross_entropy": 9}.get(at.operation.name, 6)
+    each = _LOSSES[at.operation.name.removeprefix("aten.")]
     summed = 1 if at.outputs[0].elements < at.inputs[0].elements else 0
     return Cost(other_flops=(each + summed) * at.inputs[0].elements)
 
 
-elementwise(ATEN, _names("mse_loss_backward"), flops=3)
-elementwise(ATEN, _names("smooth_l1_loss_backward huber_loss_backward binary_cross_entropy_backward"), flops=6)
+elementwise(ATEN, _names("mse_loss_backward multi_margin_loss_backward multilabel_margin_loss_backward"), flops=3)
+elementwise(
+    ATEN, _names("soft_margin_loss_backward smooth_l1_loss_backward huber_loss_backward binary_cross_entropy_backward"), flops=6
+)
 
 # --- element-wise ------------------------------------------------------------------------------------------------------
 
@@ -156,12 +178,17 @@ elementwise(
     [
         *_forms("lerp addcmul addcdiv"),
         *_names("tanh_backward sigmoid_backward hardtanh_backward leaky_relu leaky_relu_ leaky_relu_backward _prelu_kernel"),
-        *_names("hardsigmoid_backward softshrink hardshrink"),
+        *_names("hardsigmoid_backward softshrink hardshrink softshrink_backward hardshrink_backward"),
     ],
     flops=3,
 )
 elementwise(ATEN, [*_forms("sigmoid"), *_names("hardsigmoid hardsigmoid_ logit")], flops=4)
-elementwise(ATEN, _names("silu silu_ hardswish hardswish_ elu elu_ elu_backward glu"), flops=5)
+elementwise(
+    ATEN,
+    _names("silu silu_ celu celu_ hardswish hardswish_ elu elu_ elu_backward glu")
+    + _names("rrelu_with_noise rrelu_with_noise_ rrelu_with_noise_backward"),
+    flops=5,
+)
 elementwise(ATEN, _names("softplus softplus_backward hardswish_backward log_sigmoid_forward log_sigmoid_backward"), flops=6)
 elementwise(ATEN, _names("mish mish_"), flops=7)
 elementwise(ATEN, _names("silu_backward glu_backward"), flops=9)
@@ -364,7 +391,8 @@ movement(
         reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d masked_select nonzero
         masked_scatter repeat_interleave complex tril_indices triu_indices _foreach_copy _foreach_copy_ _foreach_zero_
         _foreach_clone index_fill index_fill_ index_copy index_copy_ set_ resize_ empty empty_like empty_strided new_empty
-        new_empty_strided empty_permuted record_stream _assert_async to_sparse _coalesce bincount searchsorted bucketize"""
+        new_empty_strided empty_permuted record_stream _assert_async to_sparse _coalesce
+        _sparse_coo_tensor_with_dims_and_tensors _sparse_coo_tensor_with_dims _indices _values _sparse_mask sparse_mask bincount searchsorted bucketize"""
     ),
 )
 

@@ -91,6 +91,21 @@ def _linear(at: Occurrence) -> Cost:
     return Cost(macs=elements * at.inputs[1].shape[-1], other_flops=elements if len(at.inputs) > BIAS else 0)
 
 
+@rule(ATEN, "aten._trilinear", family="contraction")
+def _trilinear(at: Occurrence) -> Cost:
+    """Product of three factors, summed: one MAC for each element of the whole product, and a product to make its first two."""
+    shapes = []
+    for place, value in enumerate(at.inputs[:3]):
+        axes = at.attribute(f"expand{place + 1}", ())
+        assert isinstance(axes, tuple)
+        shape = list(value.shape)
+        for axis in axes:
+            shape.insert(axis, 1)
+        shapes.append(shape)
+    whole = math.prod(max(sizes) for sizes in zip(*shapes, strict=True))
+    return Cost(macs=whole, other_flops=whole)
+
+
 def _added(at: Occurrence) -> int:
     """Additions of what is added to a product: none with ``beta=0``."""
     return 0 if at.attribute("beta", 1) == 0 else at.outputs[0].elements

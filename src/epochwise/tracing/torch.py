@@ -68,11 +68,14 @@ def _numbers_of_constants() -> Iterator[None]:
         del FakeTensor.numpy
 
 
-def _empty(specs: Any) -> Any:
-    """Tensors without content in the structure of the specs; call it under fake tensors."""
-    return _pytree.tree_map(
-        lambda spec: torch.empty(spec.shape, dtype=getattr(torch, spec.dtype)) if isinstance(spec, Value) else spec, specs
-    )
+def _empty(specs: Any, like: Any) -> Any:
+    """Tensors without content in the structure of the specs, where the parameters are; call it under fake tensors."""
+    device = next((parameter.device for parameter in like.parameters()), torch.device("cpu"))
+
+    def empty(spec: Any) -> Any:
+        return torch.empty(spec.shape, dtype=getattr(torch, spec.dtype), device=device) if isinstance(spec, Value) else spec
+
+    return _pytree.tree_map(empty, specs)
 
 
 @contextlib.contextmanager
@@ -131,7 +134,7 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
         _keep_constants(model, fake)
         model.train()
         with fake:
-            x, y = _empty(x_spec), _empty(y_spec)
+            x, y = _empty(x_spec, model), _empty(y_spec, model)
         with _fake_step(builder, fake) as aten:
             builder.inputs.extend(aten.numbers((x, y)))
             weights = {id(variable): aten.number(variable.value) for variable in model.weights}
@@ -255,15 +258,21 @@ def trace_module(
         raise NotAModelError(f"{module!r} is a {type(module).__name__}, not a torch.nn.Module.")
     module = getattr(module, "_orig_mod", module)  # what torch.compile wraps
     kind = type(module).__name__
+    if any(torch.nn.parameter.is_lazy(parameter) for parameter in module.parameters()):
+        raise ModelDoesNotFitError(
+            f"Module {kind} has parameters whose shapes are not known yet.",
+            cause="a lazy module, such as LazyLinear, that has not seen data",
+            remedy="run a batch through it once: module(x[:1])",
+        )
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     module, loss, optimizer = _fake_copy(module, loss or default_loss, optimizer or default_optimizer, fake)
     recorder = LayerRecorder(top=id(module))
     builder = TraceBuilder("pytorch", DIALECT, batch_size, recorder)
     with _explained(f"module {kind}", x_spec, y_spec):
         module.train()
+        step = _first_optimizer_step(module, optimizer, fake)
         with fake:
-            x, y = _empty(x_spec), _empty(y_spec)
-            step = _first_optimizer_step(module, x, optimizer)
+            x, y = _empty(x_spec, module), _empty(y_spec, module)
         with _fake_step(builder, fake) as aten, _calls_recorded(module, aten):
             builder.inputs.extend(aten.numbers((x, y)))
             weights = {name: aten.number(parameter) for name, parameter in module.named_parameters()}
@@ -304,19 +313,24 @@ def _fake_copy(module: Any, loss: Any, optimizer: Any, fake: FakeTensorMode) -> 
         ) from error
 
 
-def _first_optimizer_step(module: Any, x: Any, optimizer: Any) -> Any:
+def _first_optimizer_step(module: Any, optimizer: Any, fake: FakeTensorMode) -> torch.optim.Optimizer:
     """The optimizer with its state made, as it is from the second step of a run on; gradients are cleared again."""
-    if any(isinstance(parameter, torch.nn.parameter.UninitializedParameter) for parameter in module.parameters()):
-        with torch.no_grad():
-            _call(module, x)
-    made = optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizer(module.parameters())
-    made.state.clear()  # numbers that an optimizer keeps (its step counter) must be known, and are from here on
-    for parameter in module.parameters():
-        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
-    made.step()
-    made.zero_grad(set_to_none=True)
-    for parameter in module.parameters():
-        parameter.grad = None
+    aside = TraceBuilder("pytorch", DIALECT, 1, LayerRecorder())  # what it records is thrown away
+    with _fake_step(aside, fake) as aten, _part(aten, OPTIMIZER):
+        made = optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizer(module.parameters())
+        made.state.clear()  # numbers that it keeps, such as a step counter, must be known, and are from here on
+        for parameter in module.parameters():
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+        try:
+            made.step()
+        except (RuntimeError, TypeError) as error:
+            raise TracingError(
+                f"Optimizer {type(made).__name__} cannot take an ordinary step: {error}",
+                cause="it needs a closure, or another kind of gradients",
+                remedy="give another optimizer, such as torch.optim.SGD",
+            ) from error
+        for parameter in module.parameters():
+            parameter.grad = None
     return made
 
 
