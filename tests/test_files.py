@@ -48,13 +48,13 @@ def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch):
     """A full disk: the old file stays, the temporary one does not."""
     path = tmp_path / "result.json"
     path.write_text("old")
-    real = Path.write_text
+    real = Path.write_bytes
 
-    def full(self, *args, **options):
-        real(self, "ha", **options)
+    def full(self, content):
+        real(self, content[:1])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
         write_text(path, "new", force=True)
     assert path.read_text() == "old"

@@ -43,15 +43,24 @@ def write_text(path: str | Path, text: str, force: bool = False) -> None:
         UsageError: it cannot be written, see :func:`check_output`.
         OSError: the disk is full, and the like; what was there before is left.
     """
+    write_bytes(path, text.encode("utf-8"), force)
+
+
+def write_bytes(path: str | Path, content: bytes, force: bool = False) -> None:
+    """Write ``content`` to ``path``, whole or not at all, as :func:`write_text` does.
+
+    Raises:
+        OutputExistsError, UsageError, OSError: see :func:`write_text`.
+    """
     check_output(path, force)
     target = Path(path)
     if target.exists() and not target.is_file():
-        target.write_text(text, encoding="utf-8")
+        target.write_bytes(content)
         return
     target = target.resolve()  # through a symbolic link: the link stays
     temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

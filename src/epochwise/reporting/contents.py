@@ -16,7 +16,7 @@ FACTORS = {
     "parameters": "how many weights there are",
     "reuse": "how often each is used in an epoch",
     "memory": "bytes that take longer than FLOPs",
-    "kernels": "kernels against the best possible",
+    "kernels": "how far kernels are from their best",
     "waiting": "time in which no kernel runs",
 }
 FACTOR_HELP = {
