@@ -385,14 +385,14 @@ movement(
         """select slice split split_with_sizes unbind chunk narrow as_strided diagonal unfold unsafe_split unsafe_chunk
         unsafe_split_with_sizes real imag copy copy_ _to_copy cat stack fill fill_ zero zero_ zeros ones full zeros_like
         ones_like full_like new_zeros new_ones new_full scalar_tensor arange linspace eye repeat tile flip roll rot90
-        constant_pad_nd
-        tril triu tril_ triu_ select_backward slice_backward slice_scatter select_scatter diagonal_backward diagonal_scatter
-        unfold_backward pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle scatter scatter_ reflection_pad1d
-        reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d masked_select nonzero
-        masked_scatter repeat_interleave complex tril_indices triu_indices _foreach_copy _foreach_copy_ _foreach_zero_
-        _foreach_clone index_fill index_fill_ index_copy index_copy_ set_ resize_ empty empty_like empty_strided new_empty
-        new_empty_strided empty_permuted record_stream _assert_async to_sparse _coalesce
-        _sparse_coo_tensor_with_dims_and_tensors _sparse_coo_tensor_with_dims _indices _values _sparse_mask sparse_mask bincount searchsorted bucketize"""
+        constant_pad_nd tril triu tril_ triu_ select_backward slice_backward slice_scatter select_scatter
+        diagonal_backward diagonal_scatter unfold_backward pixel_shuffle pixel_unshuffle channel_shuffle
+        native_channel_shuffle scatter scatter_ reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d
+        replication_pad2d replication_pad3d masked_select nonzero masked_scatter repeat_interleave complex tril_indices
+        triu_indices _foreach_copy _foreach_copy_ _foreach_zero_ _foreach_clone index_fill index_fill_ index_copy
+        index_copy_ set_ resize_ empty empty_like empty_strided new_empty new_empty_strided empty_permuted record_stream
+        _assert_async to_sparse _coalesce _sparse_coo_tensor_with_dims_and_tensors _sparse_coo_tensor_with_dims _indices
+        _values _sparse_mask sparse_mask bincount searchsorted bucketize"""
     ),
 )
 
