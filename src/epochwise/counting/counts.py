@@ -43,7 +43,7 @@ class LayerCounts(msgspec.Struct, frozen=True):
             input another shape.
         calls: how often a step calls it.
         forward: work per step.
-        backward: work per step.
+        backward: work per step: both gradients, and forward work that is done again (checkpointing).
         update: work per step (the optimizer's, on this layer's weights).
     """
 

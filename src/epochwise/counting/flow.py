@@ -119,7 +119,8 @@ class Flow:
             rule, operation = self.rules[place], self.trace.operations[place]
             if rule is None or rule.family not in _CARRIES or not operation.inputs:
                 return at
-            at = self.root[operation.inputs[0]]
+            # The largest: some operations have their axes or sizes in front.
+            at = self.root[max(operation.inputs, key=lambda value: self.trace.values[value].elements)]
         return at
 
     @cached_property
@@ -147,7 +148,11 @@ class Flow:
             return "recompute"
         partner = self.partner(place)
         if partner is not None:
-            return "weight_gradient" if self.origin(self._factor(*partner)) in self.of_parameters else "input_gradient"
+            if self._is_repeated(place, partner[0]):
+                return "recompute"
+            other = self._factor(*partner)
+            of_weights = {self.root[other], self.origin(other)} & self.of_parameters
+            return "weight_gradient" if of_weights else "input_gradient"
         return "weight_gradient" if self._only_becomes_gradients(operation) else "input_gradient"
 
     def partner(self, place: int) -> tuple[int, int] | None:
@@ -170,6 +175,17 @@ class Flow:
                 fits += self.trace.operations[forward].call == operation.call
                 best = max(best or (-1, 0, 0), (fits, forward, 1 - known))
         return None if best is None else best[1:]
+
+    def _is_repeated(self, place: int, forward: int) -> bool:
+        """Whether the operation takes the very product again that a forward one took, for a tracer that does not mark it."""
+        again, first = self.trace.operations[place], self.trace.operations[forward]
+        if again.name != first.name or len(again.inputs) != len(first.inputs):
+            return False
+        pairs = zip(again.inputs, first.inputs, strict=True)
+        return (
+            all(self.origin(mine) == self.origin(other) for mine, other in pairs)
+            and self.trace.values[again.outputs[0]] == self.trace.values[first.outputs[0]]
+        )
 
     def _factor(self, place: int, factor: int) -> int:
         rule = self.rules[place]
