@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from epochwise.errors import WorkerDiedError
+from epochwise.errors import UsageError, WorkerDiedError
 from epochwise.explaining.causes import explain_model
 from epochwise.explaining.explanation import Comparison, ModelExplanation, summary
 from epochwise.explaining.identity import ratio_of
 from epochwise.explaining.sentences import answer
 from epochwise.machines.machine import Machine
 from epochwise.machines.measure import machine as this_machine
+from epochwise.measuring.live import measure_live
 from epochwise.measuring.measure import Measured, Progress, measure
 from epochwise.measuring.messages import Load
 from epochwise.subjects.backends import choose_backend
 from epochwise.subjects.datasets import DataSpec
+from epochwise.subjects.loading import subject_of
 from epochwise.subjects.models import parse_model
 
 FRAMEWORKS = {
@@ -75,6 +78,45 @@ def compare_named(loads: Sequence[Load], seconds: float, progress: Progress | No
     """
     processor = this_machine(progress=progress)
     return explain_ratio(measure(loads, seconds, progress), processor)
+
+
+def compare(
+    models: Mapping[str, Any],
+    x: Any,
+    y: Any,
+    *,
+    batch_size: int = 32,
+    seconds: float = 60.0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Measure two live models in turn, and explain the ratio of their epoch times.
+
+    The models are trained here, in this process, with their own training loops; afterwards they are as they were before:
+    weights, optimizer, metrics and random state.
+
+    Args:
+        models: exactly two, by name: Keras models of the active backend (compiled, or with outputs that say which loss fits) or
+            ``torch.nn.Module``. The second is compared with the first.
+        x: samples, an array of shape ``(N, ...)``.
+        y: labels ``(N,)``, one-hot rows ``(N, K)``, or numbers to predict.
+        batch_size: samples in a step.
+        seconds: measuring budget: undisturbed training of both models together.
+        seed: for models that are not built yet.
+        progress: called with what is done, of how much, and what is being done.
+
+    Raises:
+        UsageError: not exactly two models.
+        EpochwiseError: models or data that cannot be trained, or a budget too small; see :mod:`epochwise.errors`.
+    """
+    if len(models) != 2:  # noqa: PLR2004 - a ratio has two sides
+        raise UsageError(
+            f"compare needs exactly two models, and was given {len(models)}: {', '.join(models) or 'none'}.",
+            remedy='epochwise.compare({"mlp": first, "cnn": second}, x, y)',
+        )
+    subjects = [subject_of(model, x, y, name=name, batch_size=batch_size, seed=seed) for name, model in models.items()]
+    processor = this_machine(progress=progress)
+    return explain_ratio(measure_live(subjects, batch_size=batch_size, seconds=seconds, progress=progress), processor)
 
 
 def explain_kept(error: WorkerDiedError) -> Comparison | None:

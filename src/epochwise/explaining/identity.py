@@ -109,7 +109,7 @@ def _bounds(name: str, first: Quantities, second: Quantities) -> tuple[float | N
     if name not in TIME or first.busy is None or second.busy is None:
         return None, None
     if name == "kernels":
-        scale = first.roofline / second.roofline
-        return scale * second.busy.low / first.busy.high, scale * second.busy.high / first.busy.low
-    scale = second.wall / first.wall
-    return scale * first.busy.low / second.busy.high, scale * first.busy.high / second.busy.low
+        scale, above, below = first.roofline / second.roofline, second.busy, first.busy
+    else:
+        scale, above, below = second.wall / first.wall, first.busy, second.busy
+    return scale * above.low / below.high, scale * above.high / below.low if below.low else None

@@ -34,7 +34,7 @@ def _factor(comparison: Comparison, name: str) -> float | None:
 def _why_slower(comparisons: Sequence[Comparison]) -> str:
     first, second = comparisons[0].models
     parameters, reuse = (_factor(comparisons[0], name) or 1.0 for name in ("parameters", "reuse"))
-    ratios = listed([f"{times(item.ratio.median)} times as long on {FRAMEWORKS[item.backend]}" for item in comparisons])
+    ratios = listed([f"{times(item.ratio.median)} times as long with {FRAMEWORKS[item.backend]}" for item in comparisons])
     sentences = [
         "Because time follows what is done with the weights, not how many there are."
         f" {second.name} has {times(1 / parameters)} times fewer parameters, but it slides each of its filters over the whole"
@@ -56,7 +56,7 @@ def _framework_sentence(comparison: Comparison) -> str:
     where = FRAMEWORKS[comparison.backend]
     kernels, waiting = (_factor(comparison, name) for name in ("kernels", "waiting"))
     if kernels is None or waiting is None:
-        return f"on {where}, kernels and waiting could not be told apart"
+        return f"with {where}, kernels and waiting could not be told apart"
     idle = [1 - 1 / (model.factors.waiting or 1.0) for model in (first, second)]
     parts = []
     if waiting < 1 / 1.05:
@@ -75,7 +75,7 @@ def _framework_sentence(comparison: Comparison) -> str:
         )
     elif kernels < 1 / 1.05:
         parts.append(f"{first.name}'s kernels are further from the roofline than {second.name}'s (a factor {times(kernels)})")
-    return f"on {where}, {' and '.join(parts) or 'little: its kernels and its waiting treat both models alike'}"
+    return f"with {where}, {' and '.join(parts) or 'little: its kernels and its waiting treat both models alike'}"
 
 
 def _last_common(comparison: Comparison) -> tuple[EpochEnd, EpochEnd] | None:
@@ -97,7 +97,7 @@ def _benefit(comparisons: Sequence[Comparison]) -> str:
         seconds = " and ".join(seconds_text(end.training_seconds) for end in ends)
         shown.append(
             f"{percent_points(one)} for {first.name} and {percent_points(two)} for {second.name}"
-            f" after {_epochs(ends[0].epoch)} each ({seconds}) on {FRAMEWORKS[item.backend]}"
+            f" after {_epochs(ends[0].epoch)} each ({seconds}) with {FRAMEWORKS[item.backend]}"
         )
     if not shown:
         return (
@@ -140,8 +140,8 @@ def _parameters(comparison: Comparison) -> str:
         f" They do not say how long an epoch takes (above: {times(one / two)} times fewer parameters,"
         f" {times(comparison.ratio.median)} times the time), nor how much memory training needs: {second.name} writes"
         f" {activations[1]:,} activations for each image, {first.name} {activations[0]:,}."
-        " And a count must be held against something: a dense layer with the same outputs as a convolution needs far more weights;"
-        " against a small dense network, as here, a small count says little."
+        " And a count must be held against something: a dense layer with the same outputs as a convolution needs far more"
+        " weights; against a small dense network, as here, a small count says little."
     )
 
 

@@ -50,7 +50,7 @@ def _ratio(first: ModelExplanation, second: ModelExplanation, ratio: Interval, w
         what = f"no difference between an epoch of {second.name} and one of {first.name} could be shown"
     else:
         what = f"an epoch of {second.name} takes {times(ratio.median)} times as long as one of {first.name}"
-    return f"On {where} {what}: {both} ({spread})."
+    return f"With {where}, {what}: {both} ({spread})."
 
 
 def _work(second: ModelExplanation, known: dict[str, float]) -> str:

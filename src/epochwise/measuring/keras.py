@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -47,6 +49,34 @@ def train(model: Any, x: Any, y: Any, batch_size: int, gate: Gate) -> None:
         model.fit(x, y, batch_size=batch_size, epochs=ENDLESS, verbose=0, callbacks=[GateCallback(gate)])
     except StopTraining:
         return
+
+
+@contextlib.contextmanager
+def kept(model: Any, optimizer: Any = None) -> Iterator[None]:
+    """Keep the values of all variables of a model, its metrics and its optimizer, and put them back afterwards.
+
+    Args:
+        model: compiled.
+        optimizer: not used; a Keras model holds its own.
+    """
+    del optimizer
+    before = [(variable, keras.ops.convert_to_numpy(variable.value).copy()) for variable in _variables(model)]
+    known = {id(variable) for variable, _ in before}
+    history = getattr(model, "history", None)
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
+        for variable in _variables(model):
+            if id(variable) not in known:  # made by the first step, such as an optimizer's momenta: they begin at zero
+                variable.assign(keras.ops.zeros_like(variable.value))
+        model.history = history
+        model.stop_training = False
+
+
+def _variables(model: Any) -> list[Any]:
+    return [*model.variables, *model.metrics_variables, *(model.optimizer.variables if model.optimizer else [])]
 
 
 def evaluate(model: Any, x: Any, y: Any) -> dict[str, float]:

@@ -18,9 +18,10 @@ from epochwise.machines.machine import Machine
 from epochwise.measuring.load import OtherLoad
 from epochwise.measuring.measurement import Measurement
 from epochwise.measuring.messages import Load, Loaded
+from epochwise.measuring.players import Player
 from epochwise.measuring.statistics import FEWEST_FOR_INTERVAL, paired_ratio
 from epochwise.measuring.track import LEAD_IN_SHARE, LONGEST_LEAD_IN, Track, expect, record
-from epochwise.measuring.workers import Player, Worker
+from epochwise.measuring.workers import Worker
 
 
 class Measured(NamedTuple):
@@ -172,7 +173,7 @@ class _Schedule:
 
     def _profile(self) -> None:
         for number in range(PROFILE_ROUNDS):
-            for track in self.tracks:
+            for track in [track for track in self.tracks if track.profiler_works]:
                 self._progress(self.seconds, self.seconds, f"profiling {track.player.name} ({number + 1} of {PROFILE_ROUNDS})")
                 steps = max(2, min(MOST_PROFILED_STEPS, round(PROFILE_SECONDS / track.step_seconds), track.steps_per_epoch - 2))
                 track.profile(steps)

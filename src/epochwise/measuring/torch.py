@@ -9,6 +9,7 @@ the step. On an accelerator its own kernels count.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -276,6 +277,25 @@ def train(
             gate.epoch_ended({"loss": total / len(dataset)})
     except StopTraining:
         return
+
+
+@contextlib.contextmanager
+def kept(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Keep the weights, buffers, gradients, mode and random state of a module, and its optimizer's state; put them back."""
+    weights, state = copy.deepcopy(module.state_dict()), copy.deepcopy(optimizer.state_dict())
+    modes = [(inner, inner.training) for inner in module.modules()]
+    gradients = [(parameter, parameter.grad) for parameter in module.parameters()]
+    generator = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        module.load_state_dict(weights)
+        optimizer.load_state_dict(state)
+        for inner, training in modes:
+            inner.training = training
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        torch.set_rng_state(generator)
 
 
 @torch.no_grad()

@@ -10,8 +10,8 @@ import numpy as np
 
 from epochwise.measuring.measurement import Block, EpochEnd, Interval, KernelTime, ModelMeasurement, Profile
 from epochwise.measuring.messages import Go, Loaded, Paused, ProfiledSteps, Start
+from epochwise.measuring.players import Player
 from epochwise.measuring.statistics import growth, median_interval
-from epochwise.measuring.workers import Player
 
 WARM_UP_SECONDS = 0.5
 LEAD_IN_SHARE = 0.05
@@ -52,6 +52,7 @@ class Track:
         self.profiles: list[ProfiledSteps] = []
         self.profiled_wall: list[float] = []
         self.undisturbed: list[float] = []
+        self.profiler_works = True
         self.notes: list[str] = list(loaded.notes)
 
     @property
@@ -121,12 +122,24 @@ class Track:
                 self.profiled_wall.append(paused.seconds / steps)
             elif paused.profiler_failure:
                 self.notes.append(f"The profiler could not be used ({paused.profiler_failure}); busy time is unknown.")
+                self.profiler_works = False
 
     def _take(self, paused: Paused) -> None:
         self.next_step = paused.next_step
-        self.epochs.extend(paused.ended)
+        self.epochs.extend(self._finite(ended) for ended in paused.ended)
         self.cpu_seconds = paused.cpu_seconds
         self.peak_memory_bytes = paused.peak_memory_bytes
+
+    def _finite(self, ended: EpochEnd) -> EpochEnd:
+        """Without figures that are no numbers, of which a note is made: training that diverges takes time all the same."""
+        lost = [name for figures in (ended.train, ended.test) for name, value in figures.items() if not math.isfinite(value)]
+        if lost:
+            note = f"Training of {self.player.name} diverged: {', '.join(dict.fromkeys(lost))} is not a number"
+            self.notes.append(f"{note} after epoch {ended.epoch}; its times are those of a training that goes wrong.")
+        train, test = (
+            {name: value for name, value in figures.items() if math.isfinite(value)} for figures in (ended.train, ended.test)
+        )
+        return EpochEnd(ended.epoch, ended.training_seconds, train, test)
 
     def epoch_values(self) -> list[float]:
         """Seconds of an epoch by each block, without the turn where that is timed by itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 import textwrap
@@ -15,7 +16,7 @@ import numpy as np
 
 from epochwise.errors import ModelDoesNotFitError, ModelFailedError, NotAModelError, UnsafeModelError
 from epochwise.subjects import user_code
-from epochwise.subjects.arrays import Array, Dataset
+from epochwise.subjects.arrays import Array, Dataset, make_dataset
 from epochwise.subjects.backends import Backend
 
 PUBLIC: types.ModuleType = keras
@@ -118,6 +119,19 @@ def fit_to(model: Any, data: Dataset, *, name: str) -> Dataset:
         loss, metrics = _loss_for(model, output, data, name)
         model.compile(optimizer=keras.optimizers.SGD(), loss=loss, metrics=metrics)
     return data
+
+
+def zeros_for(model: Any, batch_size: int) -> Dataset | None:
+    """Zeros of the shapes that the model itself has; ``None`` unless it has one input and one output of known sizes."""
+    outputs = getattr(model, "outputs", None) or []
+    if len(outputs) != 1:
+        return None
+    sample, output = _input_shape(model) or (None,), tuple(outputs[0].shape)[1:] or (None,)
+    sizes, units = [size for size in sample if size is not None], [size for size in output if size is not None]
+    if len(sizes) < len(sample) or len(units) < len(output):
+        return None
+    data = make_dataset("zeros", np.zeros((batch_size, *sizes), np.float32), np.zeros((batch_size, *units[:-1]), np.int32))
+    return dataclasses.replace(data, classes=max(2, units[-1]))
 
 
 def _output_shape(model: Any, data: Dataset, name: str) -> tuple[int | None, ...]:

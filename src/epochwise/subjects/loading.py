@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from epochwise.errors import NotAModelError, UsageError
 from epochwise.subjects import user_code
 from epochwise.subjects.backends import PLAIN_PYTORCH, Backend, bind_keras, choose_backend
@@ -24,6 +26,9 @@ _SHAPES = (
     ("output_shape", "classes", "num_classes", "n_classes", "num_outputs", "output_size"),
 )
 """Names under which functions take the shape of a sample and the number of classes."""
+
+_USUAL_SAMPLE, _USUAL_CLASSES = (28, 28, 1), 10
+"""Shape of a sample and number of classes where nothing else is known: those of Fashion-MNIST."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,8 +74,43 @@ def load_subject(spec: ModelSpec, data: Dataset, *, backend: str, batch_size: in
     """
     chosen = choose_backend(backend)
     check_data(data, batch_size)
+    model, plain, layout = _model_for(spec, data, chosen, seed)
+    return _finished(model, layout, name=spec.name, plain=plain, backend=chosen)
+
+
+def load_alone(spec: ModelSpec, *, backend: str, batch_size: int, seed: int) -> Subject:
+    """Make the model that a MODEL string names when there is no data to fit it to, as for counting.
+
+    The data of the subject are zeros of the shape that the model itself has. A function that takes shapes is given those of
+    Fashion-MNIST, and so is a model that does not know its input.
+
+    Args:
+        spec: from :func:`epochwise.subjects.models.parse_model`.
+        backend: as for :func:`load_subject`.
+        batch_size: how many samples of zeros.
+        seed: set in every random generator before the model is built.
+
+    Raises:
+        EpochwiseError: as :func:`load_subject`.
+    """
+    chosen = choose_backend(backend)
+    x = np.zeros((batch_size, *_USUAL_SAMPLE), np.float32)
+    data = dataclasses.replace(make_dataset("zeros", x, np.arange(batch_size) % _USUAL_CLASSES), classes=_USUAL_CLASSES)
+    model, plain, layout = _model_for(spec, data, chosen, seed)
+    if not plain:
+        from epochwise.subjects import keras
+
+        own = keras.zeros_for(model, batch_size)
+        if own is None and model.compiled:
+            return Subject(name=spec.name, backend=chosen, model=model, data=layout)
+        layout = own or layout
+    return _finished(model, layout, name=spec.name, plain=plain, backend=chosen)
+
+
+def _model_for(spec: ModelSpec, data: Dataset, chosen: Backend, seed: int) -> tuple[Any, bool, Dataset]:
+    """The model, whether it is a plain PyTorch module, and the data in the layout that it takes."""
     if spec.keras_file is not None:
-        return _saved(spec, data, chosen, seed)
+        return _saved(spec, chosen, seed), False, data
     imported = user_code.imported_packages(spec)
     plain = chosen == PLAIN_PYTORCH or ("torch" in imported and imported.isdisjoint({"keras", "tensorflow"}))
     _seed(PLAIN_PYTORCH if plain else chosen, seed)
@@ -94,7 +134,7 @@ def load_subject(spec: ModelSpec, data: Dataset, *, backend: str, batch_size: in
                 model, _ = _made(function, spec, other)
             _kind_of(model, spec)
         layout = other
-    return _finished(model, layout, name=spec.name, plain=plain, backend=chosen)
+    return model, plain, layout
 
 
 def subject_of(model: Any, x: Any, y: Any, *, name: str, batch_size: int, seed: int) -> Subject:
@@ -119,7 +159,7 @@ def subject_of(model: Any, x: Any, y: Any, *, name: str, batch_size: int, seed: 
     return _finished(model, data, name=name, plain=kind == PLAIN_PYTORCH, backend=kind)
 
 
-def _saved(spec: ModelSpec, data: Dataset, backend: Backend, seed: int) -> Subject:
+def _saved(spec: ModelSpec, backend: Backend, seed: int) -> Any:
     if backend == PLAIN_PYTORCH:
         raise UsageError(
             f"{spec.text} is a Keras model, and --backend {PLAIN_PYTORCH} is for a plain torch.nn.Module.",
@@ -129,7 +169,7 @@ def _saved(spec: ModelSpec, data: Dataset, backend: Backend, seed: int) -> Subje
     _seed(backend, seed)
     from epochwise.subjects import keras
 
-    return _finished(keras.load_file(str(spec.keras_file)), data, name=spec.name, plain=False, backend=backend)
+    return keras.load_file(str(spec.keras_file))
 
 
 def _finished(model: Any, data: Dataset, *, name: str, plain: bool, backend: Backend) -> Subject:

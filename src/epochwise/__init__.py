@@ -1,0 +1,68 @@
+"""epochwise tells why an epoch of training takes as long as it does, what that time buys, and how to get it back.
+
+The verbs are functions, and each returns a record::
+
+    epochwise.count(model)                            what a training step costs, layer by layer; nothing is run
+    epochwise.compare({"mlp": a, "cnn": b}, x, y)     why the second takes k times the first
+    epochwise.machine()                               what this computer can do
+    epochwise.demo()                                  the question that started it, answered here
+
+Every record has ``.to_json()``, and shows itself in a notebook. Importing epochwise imports no framework: names are looked
+up when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from epochwise.counting import count
+    from epochwise.counting.counts import Counts
+    from epochwise.errors import EpochwiseError
+    from epochwise.explaining.compare import compare
+    from epochwise.explaining.demo import run_demo as demo
+    from epochwise.explaining.explanation import Comparison, Demo
+    from epochwise.machines import machine
+    from epochwise.machines.machine import Machine
+    from epochwise.reporting.records import from_json as load
+
+__all__ = [
+    "Comparison",
+    "Counts",
+    "Demo",
+    "EpochwiseError",
+    "Machine",
+    "compare",
+    "count",
+    "demo",
+    "load",
+    "machine",
+]
+
+_HOMES = {
+    "Comparison": ("explaining.explanation", "Comparison"),
+    "Counts": ("counting.counts", "Counts"),
+    "Demo": ("explaining.explanation", "Demo"),
+    "EpochwiseError": ("errors", "EpochwiseError"),
+    "Machine": ("machines.machine", "Machine"),
+    "compare": ("explaining.compare", "compare"),
+    "count": ("counting", "count"),
+    "demo": ("explaining.demo", "run_demo"),
+    "load": ("reporting.records", "from_json"),
+    "machine": ("machines", "machine"),
+}
+"""Module and name behind each public name."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'epochwise' has no attribute {name!r}; it has {', '.join(__all__)}")
+    module, attribute = _HOMES[name]
+    found: object = getattr(importlib.import_module(f"epochwise.{module}"), attribute)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,170 @@
+"""Draws any record as one page that opens offline: styles and pictures are inside, and nothing is loaded from anywhere.
+
+Every text of a record is escaped by the templates; only pictures, whose text the drawing library escapes, go in as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from html import escape
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from epochwise.counting.counts import Counts
+from epochwise.explaining.explanation import Comparison, Demo
+from epochwise.machines.machine import Machine
+from epochwise.reporting import contents, figures, palette
+from epochwise.reporting.counts import MEMORY
+from epochwise.reporting.counts import figures as layer_figures
+from epochwise.reporting.demo import QUESTIONS, factor_cell, factor_names
+from epochwise.reporting.factor_chart import NARROW
+from epochwise.reporting.machine import level
+from epochwise.reporting.records import AnyRecord
+from epochwise.reporting.view import explained, sections
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+TEMPLATES = Path(__file__).parent / "templates"
+WIDTH = 900
+FRAME_HEIGHT = 640
+
+
+def page(record: AnyRecord) -> str:
+    """The record as an HTML document.
+
+    Args:
+        record: counts, a machine, a comparison, or a demo.
+    """
+    if isinstance(record, Comparison):
+        return _filled("comparison.html", title=contents.headline(record), item=_comparison(record))
+    if isinstance(record, Demo):
+        return _demo(record)
+    if isinstance(record, Counts):
+        return _filled("counts.html", title=f"{record.name}: what a training step costs", counts=_counts(record))
+    return _filled("machine.html", title=f"What this computer can do: {record.name}", machine=_machine(record))
+
+
+def notebook(record: AnyRecord) -> str:
+    """The page in a frame of its own, so that neither its styles nor the notebook's reach the other."""
+    return (
+        f'<iframe srcdoc="{escape(page(record))}" sandbox style="width:100%;height:{FRAME_HEIGHT}px;border:0"'
+        f' title="epochwise"></iframe>'
+    )
+
+
+def _demo(demo: Demo) -> str:
+    items = demo.comparisons
+    names = [model.name for model in items[0].models] if items else ["", ""]
+    return _filled(
+        "demo.html",
+        title=f"Why an epoch of {names[1]} takes so many times as long as one of {names[0]}"
+        if items
+        else "Nothing was measured",
+        demo=demo,
+        names=names,
+        items=[_comparison(item, with_picture=False) for item in items],
+        picture=_both(lambda width: _inline(items, width), 1180) if items else None,
+        questions=[(question, getattr(demo.answer, name)) for question, name in QUESTIONS],
+        factors=[(name, [factor_cell(item, name) for item in items]) for name in (factor_names(demo) if items else [])],
+        left_out=[(contents.framework(name), reason) for name, reason in demo.left_out.items()],
+    )
+
+
+def _comparison(comparison: Comparison, with_picture: bool = True) -> dict[str, Any]:
+    """All that a comparison's part of a page shows."""
+    from epochwise.reporting.charts import block_times, learning_curves
+
+    first, second = comparison.models
+    return {
+        "record": comparison,
+        "names": [first.name, second.name],
+        "backend": contents.framework(comparison.backend),
+        "ratio": comparison.ratio,
+        "certain": not comparison.ratio.low <= 1.0 <= comparison.ratio.high,
+        "setting": contents.setting(comparison),
+        "facts": contents.facts(comparison),
+        "factors": contents.factor_rows(comparison),
+        "explained": [explained(model, comparison) for model in comparison.models],
+        "causes": sections(comparison),
+        "profiler": [contents.profiler(model) for model in comparison.models],
+        "picture": _both(lambda width: _inline([comparison], width), 820) if with_picture else None,
+        "curves": _both(lambda width: learning_curves(comparison, width)),
+        "blocks": _both(lambda width: block_times(comparison, width)),
+        "counts": [_counts(model.counts) for model in comparison.models],
+        "machine": _machine(comparison.machine),
+    }
+
+
+def _counts(counts: Counts) -> dict[str, Any]:
+    rows = [(row, layer_figures(row)) for row in counts.layers]
+    return {
+        "record": counts,
+        "backend": contents.framework(counts.backend),
+        "rows": rows,
+        "sums": [sum(values) for values in zip(*(found for _, found in rows), strict=True)],
+        "memory": [(name, getattr(counts.memory_bytes, name), meaning) for name, meaning in MEMORY.items()],
+    }
+
+
+def _machine(machine: Machine) -> dict[str, Any]:
+    most = max((point.bytes_per_second for point in machine.bandwidth), default=1.0)
+    return {
+        "record": machine,
+        "points": [
+            (point, level(machine, point.working_set_bytes), point.bytes_per_second / most) for point in machine.bandwidth
+        ],
+    }
+
+
+def _inline(comparisons: Sequence[Comparison], width: int) -> str:
+    from epochwise.reporting.pictures import inline
+
+    return inline(comparisons, width)
+
+
+def _both(draw: Callable[[int], str], width: int = WIDTH) -> tuple[Markup, Markup] | None:
+    """A picture for wide pages and one for phones; the style sheet shows one of them. ``None`` where there is none."""
+    from markupsafe import Markup
+
+    wide = draw(width)
+    return (Markup(wide), Markup(draw(NARROW))) if wide else None  # noqa: S704 - drawn here, its text escaped
+
+
+def _filled(template: str, **values: Any) -> str:
+    from markupsafe import Markup
+
+    style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8") + palette.repaint())  # noqa: S704 - our own
+    return _environment().get_template(template).render(style=style, made_by=_made_by(), **values)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from epochwise.explaining.wording import bytes_text
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "bytes": bytes_text,
+        "count": figures.exact_text,
+        "factor": figures.factor_text,
+        "ratio": figures.ratio_text,
+        "share": figures.share_text,
+        "shape": lambda shape: figures.shape_text(shape).replace("x", " × "),
+        "interval": lambda found: figures.interval_text(found.low, found.high),
+    }
+    environment.globals |= {"factor_help": contents.FACTOR_HELP}
+    return environment
+
+
+def _made_by() -> str:
+    try:
+        return f"epochwise {version('epochwise')}"
+    except PackageNotFoundError:  # used from its folder, not installed
+        return "epochwise"

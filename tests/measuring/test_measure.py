@@ -1,0 +1,206 @@
+"""The schedule: A B A B, blocks that fit, epochs put together rightly, and what is kept when something breaks."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from epochwise.counting.counts import Counts, MemoryBytes, Parameters, PerSample
+from epochwise.errors import BudgetTooSmallError, WorkerDiedError
+from epochwise.measuring import load as load_module
+from epochwise.measuring import measure as measure_module
+from epochwise.measuring import track as track_module
+from epochwise.measuring.measure import Measured, measure_players
+from epochwise.measuring.measurement import EpochEnd, KernelTime
+from epochwise.measuring.messages import Go, Loaded, Paused, ProfiledSteps, Request, Start
+from epochwise.measuring.track import Track
+
+BUSY = 0.6
+OVERHEAD = 1.25
+
+
+class Clock:
+    """Time that passes only when a simulated model trains."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def process_time(self) -> float:
+        return 0.0
+
+
+class Simulated:
+    """A player whose steps and turns take exactly so long; dies or is interrupted at a given request."""
+
+    def __init__(self, clock: Clock, name: str, step: float, steps_per_epoch: int, turn: float = 0.0) -> None:
+        self.clock, self.name, self.step, self.steps_per_epoch, self.turn = clock, name, step, steps_per_epoch, turn
+        self.next_step, self.epoch = 0, 1
+        self.requests: list[Request] = []
+        self.raises_at: dict[int, BaseException] = {}
+        self.profiler = True
+
+    def loaded(self) -> Loaded:
+        counts = Counts(
+            name=self.name,
+            backend="jax",
+            batch_size=32,
+            parameters=Parameters(1, 0),
+            per_sample=PerSample(1, 1, 2, 2, 1),
+            layers=(),
+            memory_bytes=MemoryBytes(0, 0, 0, 0, 0),
+        )
+        return Loaded(self.name, "jax", counts, 32 * self.steps_per_epoch, 32, self.steps_per_epoch, "data", {}, {}, "cpu")
+
+    def ask(self, request: Request) -> Paused:
+        if (error := self.raises_at.get(len(self.requests))) is not None:
+            raise error
+        self.requests.append(request)
+        go = Go(0, 1) if isinstance(request, Start) else request
+        assert isinstance(go, Go)
+        ended: list[EpochEnd] = []
+        seconds = 0.0
+        for number in range(go.lead_in + go.steps):
+            taken = self.step * (OVERHEAD if go.profile else 1.0)
+            self.next_step += 1
+            if self.next_step == self.steps_per_epoch:
+                taken += self.turn
+                ended.append(EpochEnd(self.epoch, self.clock.now, {"loss": 1.0}, {"accuracy": 0.5}))
+                self.next_step, self.epoch = 0, self.epoch + 1
+            self.clock.now += taken
+            seconds += taken if number >= go.lead_in else 0.0
+        profiled = None
+        if go.profile and self.profiler:
+            busy = BUSY * self.step * OVERHEAD
+            profiled = ProfiledSteps("simulated", busy, (KernelTime("k", "dense", "forward", busy, 1.0),))
+        failure = "" if self.profiler or not go.profile else "RuntimeError: busy"
+        return Paused(seconds, go.steps, self.epoch, self.next_step, tuple(ended), 1, 0.0, profiled, failure)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    simulated = Clock()
+    for module in (measure_module, track_module, load_module):
+        monkeypatch.setattr(module, "time", simulated)
+    return simulated
+
+
+def run(*players: Simulated, seconds: float = 60.0) -> Measured:
+    return measure_players(players, [player.loaded() for player in players], seconds)  # type: ignore[arg-type]
+
+
+def test_an_epoch_of_steps_and_a_turn(clock: Clock) -> None:
+    """Long epochs are put together from steps and one turn, exactly, and said to be."""
+    one, two = Simulated(clock, "mlp", 0.001, 1875, turn=0.05), Simulated(clock, "cnn", 0.003, 1875, turn=0.2)
+    measurement = run(one, two).measurement
+    first, second = measurement.models
+    assert first.epoch_seconds.median == pytest.approx(1875 * 0.001 + 0.05)
+    assert second.epoch_seconds.median == pytest.approx(1875 * 0.003 + 0.2)
+    assert measurement.ratio is not None
+    assert measurement.ratio.median == second.epoch_seconds.median / first.epoch_seconds.median
+    assert not first.whole_epochs
+    assert any("put together from blocks" in note for note in first.notes)
+
+
+def test_short_epochs_are_measured_whole(clock: Clock) -> None:
+    """Where an epoch is shorter than a block, blocks are whole epochs, with their turns, and nothing is added."""
+    one, two = Simulated(clock, "mlp", 0.001, 7, turn=0.03), Simulated(clock, "cnn", 0.002, 7, turn=0.01)
+    first, second = run(one, two, seconds=5.0).measurement.models
+    assert first.whole_epochs
+    assert first.blocks[0].steps % 7 == 0
+    assert first.epoch_seconds.median == pytest.approx(7 * 0.001 + 0.03)
+    assert second.epoch_seconds.median == pytest.approx(7 * 0.002 + 0.01)
+
+
+def test_models_train_in_turn(clock: Clock) -> None:
+    """Both have the same number of blocks, and between two of one there is one of the other."""
+    one, two = Simulated(clock, "mlp", 0.001, 1875), Simulated(clock, "cnn", 0.004, 1875)
+    measurement = run(one, two).measurement
+    starts = [[block.started_at for block in model.blocks] for model in measurement.models]
+    assert len(starts[0]) == len(starts[1]) == measurement.pairs >= 20
+    assert all(a < b for a, b in zip(*starts, strict=True))
+    assert all(b < a for b, a in zip(starts[1], itertools.islice(starts[0], 1, None), strict=False))
+
+
+def test_the_budget_is_kept(clock: Clock) -> None:
+    """Undisturbed training takes what was asked for, and little more than one pair of blocks beyond."""
+    measurement = run(Simulated(clock, "mlp", 0.001, 1875), Simulated(clock, "cnn", 0.01, 1875), seconds=30.0).measurement
+    assert 20 < measurement.measuring_seconds < 35
+
+
+def test_both_models_end_the_same_epochs(clock: Clock) -> None:
+    """Test accuracy can be compared after the same number of epochs."""
+    measurement = run(Simulated(clock, "mlp", 0.0003, 1875), Simulated(clock, "cnn", 0.004, 1875)).measurement
+    first, second = (len(model.epochs) for model in measurement.models)
+    assert min(first, second) >= 4
+    assert abs(first - second) <= 1
+
+
+def test_a_budget_too_small_is_refused_with_one_that_works(clock: Clock) -> None:
+    """The message names what a block takes, and the seconds in it are enough."""
+    with pytest.raises(BudgetTooSmallError, match="one block of slow and cnn takes") as refused:
+        run(Simulated(clock, "slow", 2.0, 100), Simulated(clock, "cnn", 0.01, 100), seconds=5.0)
+    enough = float(refused.value.remedy.removeprefix("--seconds "))
+    run(Simulated(clock, "slow", 2.0, 100), Simulated(clock, "cnn", 0.01, 100), seconds=enough)
+
+
+def test_the_profile_is_taken_against_blocks_beside_it(clock: Clock) -> None:
+    """The profiler's cost is measured, shown as overhead, and enters no epoch time."""
+    model = run(Simulated(clock, "mlp", 0.001, 1875), Simulated(clock, "cnn", 0.003, 1875)).measurement.models[0]
+    assert model.profile is not None
+    assert model.profile.overhead == pytest.approx(OVERHEAD - 1.0)
+    assert model.profile.busy_share == pytest.approx(BUSY)
+    assert model.epoch_seconds.high == pytest.approx(1.875)
+
+
+def test_without_a_profiler_times_remain(clock: Clock) -> None:
+    """A profiler that fails leaves busy time unknown, with a note, and everything else as it is."""
+    one, two = Simulated(clock, "mlp", 0.001, 1875), Simulated(clock, "cnn", 0.003, 1875)
+    one.profiler = False
+    first, second = run(one, two).measurement.models
+    assert first.profile is None
+    assert sum("profiler could not be used" in note for note in first.notes) == 1
+    assert second.profile is not None
+
+
+def test_ctrl_c_keeps_what_was_measured(clock: Clock) -> None:
+    """Interrupted after some blocks, the measurement is given with those, and says so."""
+    one, two = Simulated(clock, "mlp", 0.001, 1875), Simulated(clock, "cnn", 0.003, 1875)
+    two.raises_at[20] = KeyboardInterrupt()
+    measurement = run(one, two).measurement
+    assert measurement.interrupted
+    assert measurement.pairs >= 3
+    assert any("Interrupted" in note for note in measurement.notes)
+
+
+def test_ctrl_c_before_anything_was_measured_is_passed_on(clock: Clock) -> None:
+    """Without blocks there is nothing to keep."""
+    one, two = Simulated(clock, "mlp", 0.001, 1875), Simulated(clock, "cnn", 0.003, 1875)
+    two.raises_at[0] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        run(one, two)
+
+
+def test_a_worker_that_dies_leaves_what_was_measured(clock: Clock) -> None:
+    """The error says how many blocks were kept, and holds them."""
+    one, two = Simulated(clock, "mlp", 0.001, 1875), Simulated(clock, "cnn", 0.003, 1875)
+    two.raises_at[20] = WorkerDiedError("The worker that measured 'cnn' on jax was ended by signal 9 (SIGKILL).")
+    with pytest.raises(WorkerDiedError, match=r"kept: [0-9]+ blocks of each model") as died:
+        run(one, two)
+    assert isinstance(died.value.kept, Measured)
+    assert died.value.kept.measurement.ratio.median == pytest.approx(3.0, rel=0.01)
+
+
+def test_training_that_diverges_is_said_and_timed(clock: Clock) -> None:
+    """A loss that is no number is left out of the record, with a note; times are kept."""
+    player = Simulated(clock, "mlp", 0.001, 1875)
+    track = Track(player, player.loaded())  # type: ignore[arg-type]
+    ended = EpochEnd(1, 2.0, {"loss": float("nan"), "accuracy": 0.1}, {"loss": float("inf")})
+    assert track._finite(ended) == EpochEnd(1, 2.0, {"accuracy": 0.1}, {})
+    assert "diverged: loss is not a number after epoch 1" in track.notes[0]
