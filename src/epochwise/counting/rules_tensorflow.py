@@ -314,7 +314,8 @@ movement(
         TensorListLength TensorListElementShape TensorListResize TensorListConcatV2 TensorListSplit TensorListGather
         TensorListScatterV2 EmptyTensorList DynamicStitch ParallelDynamicStitch DynamicPartition LowerBound UpperBound
         Bucketize DataFormatVecPermute AssignVariableOp CheckNumerics CheckNumericsV2 ConcatOffset ConjugateTranspose
-        EmptyTensorMap Empty ListDiff Copy StringFormat PrintV2 ResourceStridedSliceAssign StopGradient"""
+        EmptyTensorMap Empty ListDiff Copy StringFormat PrintV2 ResourceStridedSliceAssign StopGradient
+        OptionalFromValue OptionalGetValue OptionalNone OptionalHasValue"""
     ),
 )
 random_bits(

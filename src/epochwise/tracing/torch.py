@@ -47,19 +47,20 @@ MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 def _fake_step(builder: TraceBuilder, fake: FakeTensorMode) -> Iterator[AtenRecorder]:
     """Run what is inside under fake tensors, recorded; random generators are left as they were."""
     aten = AtenRecorder(builder)
-    with torch.random.fork_rng(devices=[]), _numbers_of_constants(), fake, aten, torch.enable_grad():
+    with torch.random.fork_rng(devices=[]), _numbers_as_arrays(aten), fake, aten, torch.enable_grad():
         yield aten
 
 
 @contextlib.contextmanager
-def _numbers_of_constants() -> Iterator[None]:
-    """Let ``numpy()`` work on fake tensors whose numbers are known; PyTorch refuses it on every subclass."""
+def _numbers_as_arrays(aten: AtenRecorder) -> Iterator[None]:
+    """Let ``numpy()`` work on fake tensors that hold one number, as ``item()`` does; PyTorch refuses it on every subclass."""
 
-    def numpy(tensor: Any, *args: Any, **kwargs: Any) -> Any:
-        if tensor.constant is None:
+    def numpy(tensor: Any, **options: Any) -> Any:
+        if tensor.numel() != 1:
             raise DataDependentOutputException(torch.ops.aten._local_scalar_dense.default)
+        number = aten.read(tensor)
         with no_dispatch():
-            return tensor.constant.detach().numpy(*args, **kwargs)
+            return torch.full(tensor.shape, number, dtype=tensor.dtype).numpy(**options)
 
     FakeTensor.numpy = numpy
     try:

@@ -129,7 +129,7 @@ class AtenRecorder(TorchDispatchMode):
         """Let one call happen and put it on record."""
         kwargs = kwargs or {}
         if func is torch.ops.aten._local_scalar_dense.default:
-            return self._read(args[0])
+            return self.read(args[0])
         given = _by_name(func._schema, args, kwargs)
         inputs = self.numbers(list(given.values()))  # before the call, which may change a tensor's shape in place
         outputs = func(*args, **kwargs)
@@ -171,7 +171,7 @@ class AtenRecorder(TorchDispatchMode):
         name = schema.name.replace("::", ".")
         self.builder.operation(name, inputs, results, phase=phase, call=call, attributes=attributes)
 
-    def _read(self, tensor: Any) -> Any:
+    def read(self, tensor: Any) -> Any:
         """The number in a tensor, which Python code asks for (``item()``, ``float()``, ``if tensor:``)."""
         if not isinstance(tensor, FakeTensor):
             with no_dispatch():

@@ -137,6 +137,11 @@ class GraphReader:
             return self._branch(operation, inputs, known, inside)
         if kind in ("TensorListPopBack", "TensorListPushBack"):
             return self._stack(operation, inputs)
+        if kind == "OptionalFromValue" and len(inputs) == 1:  # so a branch hands values to its gradient's branch
+            self._pushed[kept := self.builder.value((), "variant")] = inputs[0]
+            return [kept]
+        if kind == "OptionalGetValue" and inputs[0] in self._pushed:
+            return [self._pushed[inputs[0]]]
         return self._plain(operation, inputs, inside)
 
     def _plain(self, operation: Any, inputs: list[int], place: _Place) -> list[int]:
