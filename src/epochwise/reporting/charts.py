@@ -22,7 +22,7 @@ def learning_curves(comparison: Comparison, width: int) -> str:
     if not any(ends):
         return ""
     name = next(end[-1][1] for end in ends if end)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"series": series, "epoch": end.epoch, "seconds": end.training_seconds, "figure": figure}
         for series, found in zip(SERIES, ends, strict=True)
         for end, _, figure in found

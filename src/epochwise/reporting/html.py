@@ -131,13 +131,13 @@ def _both(draw: Callable[[int], str], width: int = WIDTH) -> tuple[Markup, Marku
     from markupsafe import Markup
 
     wide = draw(width)
-    return (Markup(wide), Markup(draw(NARROW))) if wide else None  # noqa: S704 - drawn here, its text escaped
+    return (Markup(wide), Markup(draw(NARROW))) if wide else None
 
 
 def _filled(template: str, **values: Any) -> str:
     from markupsafe import Markup
 
-    style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8") + palette.repaint())  # noqa: S704 - our own
+    style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8") + palette.repaint())
     return _environment().get_template(template).render(style=style, made_by=_made_by(), **values)
 
 
