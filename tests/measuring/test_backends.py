@@ -66,7 +66,8 @@ def test_a_comparison_adds_up_on(backend: str, tmp_path: Path) -> None:
         named = {part["name"].rstrip("_0123456789") for part in model["where"] if part["phase"] is not None}
         assert {layer.rstrip("_0123456789") for layer in layers} <= named
         phases = {part["phase"] for part in model["where"]}
-        assert {"forward", "backward", "update"} <= phases
+        # TensorFlow does not record cheap operations, and those of plain SGD are cheap.
+        assert {"forward", "backward", *(["update"] if backend != "tensorflow" else [])} <= phases
         unattributed = next(part for part in model["where"] if part["name"] == "unattributed")
         assert abs(unattributed["share"]) < 0.1
         assert model["measurement"]["profile"]["steps"] > 0

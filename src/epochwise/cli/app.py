@@ -16,7 +16,7 @@ import typer
 
 from epochwise.cli.failures import DEBUG_VARIABLE, told
 
-VERBS = ("machine",)
+VERBS = ("demo", "count", "compare", "machine")
 """In the order of ``--help``. Each is a function of that name in ``epochwise.cli.<name>``."""
 
 app = typer.Typer(

@@ -19,6 +19,10 @@ from epochwise.tracing.keras import StepHooks
 HOST_TRACER_LEVEL = 2
 """The level at which TensorFlow's executor records its operations."""
 
+CHEAP_OPERATIONS = (
+    "TensorFlow does not record operations that it found to take a few microseconds or less; their time counts as waiting."
+)
+
 
 GRADIENT_SCOPE = "gradient_tape/"
 """Scope that ``tf.GradientTape`` puts around the operations of the backward pass."""
@@ -70,7 +74,7 @@ class TensorFlowRuntime:
             (path,) = Path(folder).rglob("*.xplane.pb")
             content = path.read_bytes()
         kernels = kernel_times(kernel_events(_events(content), lambda _: NOWHERE, self._place_of_node), steps)
-        return ProfiledSteps(self.tool, sum(kernel.seconds_per_step for kernel in kernels), kernels)
+        return ProfiledSteps(self.tool, sum(kernel.seconds_per_step for kernel in kernels), kernels, (CHEAP_OPERATIONS,))
 
     def _place_of_node(self, node: str) -> Place:
         return self._places.of(node, backward=GRADIENT_SCOPE in node)
