@@ -118,6 +118,7 @@ MODELS = {
     "group_norm": lambda: image(L.GroupNormalization(3)),
     "rms_norm": lambda: sequence(L.RMSNormalization()),
     "dropout": lambda: sequence(L.Dropout(0.5), L.Dense(3)),
+    "dropout_seeded": lambda: sequence(L.Dropout(0.5, seed=3), L.SpatialDropout1D(0.5), L.GaussianNoise(0.1), L.Dense(3)),
     "embedding": lambda: single((7,), L.Embedding(11, 5), L.Flatten(), L.Dense(2)),
     "average_pool": lambda: image(L.AveragePooling2D(2), L.GlobalAveragePooling2D()),
     "max_pool_same": lambda: image(L.MaxPooling2D(3, strides=2, padding="same"), L.GlobalMaxPooling2D()),

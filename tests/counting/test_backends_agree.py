@@ -21,8 +21,8 @@ PLAIN = """
     mlp cnn conv_valid conv_same conv_stride conv_stride_same conv_dilated conv_dilated_same conv_grouped
     conv_grouped_stride conv1d conv1d_causal conv3d conv_bias_relu depthwise depthwise_stride_same separable separable1d
     transposed transposed_stride transposed_stride_same transposed1d dense einsum_dense attention group_attention
-    batch_norm layer_norm group_norm rms_norm dropout embedding average_pool max_pool_same up_sampling activations prelu
-    shared residual frozen frozen_first concatenate adam adamw momentum rmsprop clipped schedule
+    batch_norm layer_norm group_norm rms_norm dropout dropout_seeded embedding average_pool max_pool_same up_sampling
+    activations prelu shared residual frozen frozen_first concatenate adam adamw momentum rmsprop clipped schedule
 """
 
 pytestmark = pytest.mark.jax

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch._subclasses import fake_tensor as fake_tensors
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -47,8 +48,13 @@ MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 def _fake_step(builder: TraceBuilder, fake: FakeTensorMode) -> Iterator[AtenRecorder]:
     """Run what is inside under fake tensors, recorded; random generators are left as they were."""
     aten = AtenRecorder(builder)
-    with torch.random.fork_rng(devices=[]), _numbers_as_arrays(aten), fake, aten, torch.enable_grad():
-        yield aten
+    limit = fake_tensors.CONSTANT_NUMEL_LIMIT
+    fake_tensors.CONSTANT_NUMEL_LIMIT = max(limit, LARGEST_CONSTANT)  # what is computed from constants is one too
+    try:
+        with torch.random.fork_rng(devices=[]), _numbers_as_arrays(aten), fake, aten, torch.enable_grad():
+            yield aten
+    finally:
+        fake_tensors.CONSTANT_NUMEL_LIMIT = limit
 
 
 @contextlib.contextmanager
@@ -131,7 +137,12 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
     recorder = LayerRecorder(top=id(model))
     builder = TraceBuilder("torch", DIALECT, batch_size, recorder)
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    with _explained(f"model {model.name!r}", x_spec, y_spec), keras_step.unchanged(model), _parameters_unchanged(model):
+    with (
+        _explained(f"model {model.name!r}", x_spec, y_spec),
+        _errors_unwrapped(),
+        keras_step.unchanged(model),
+        _parameters_unchanged(model),
+    ):
         _keep_constants(model, fake)
         model.train()
         with fake:
@@ -185,9 +196,26 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
     return builder.finish()
 
 
+@contextlib.contextmanager
+def _errors_unwrapped() -> Iterator[None]:
+    """Keep Keras from writing its own text over the messages of errors."""
+    import keras
+
+    filtered = keras.config.is_traceback_filtering_enabled()
+    keras.config.disable_traceback_filtering()
+    try:
+        yield
+    finally:
+        if filtered:
+            keras.config.enable_traceback_filtering()
+
+
 def _keep_constants(model: Any, fake: FakeTensorMode) -> None:
     """Give small untrained variables a fake value whose numbers are known; the caller puts the real ones back."""
-    for variable in [*model.variables, *model.metrics_variables, *model.optimizer.variables]:
+    from keras.src.random.seed_generator import global_seed_generator  # there is no public name for it
+
+    seeds = global_seed_generator().state  # of layers without their own
+    for variable in [*model.variables, *model.metrics_variables, *model.optimizer.variables, seeds]:
         value = variable._value
         if not value.requires_grad and value.numel() <= LARGEST_CONSTANT and not isinstance(value, FakeTensor):
             constant = value.detach().clone()
