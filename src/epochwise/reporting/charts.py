@@ -34,7 +34,9 @@ def learning_curves(comparison: Comparison, width: int) -> str:
     base = base.mark_line(point={"filled": True, "size": 55, "opacity": 1}, strokeWidth=2.2)
     most = max(row["epoch"] for row in rows)
     epochs = alt.X("epoch:Q", title="epochs", scale=alt.Scale(domain=[0.5, most + 0.5]), axis=_whole(alt, most))
-    seconds = alt.X("seconds:Q", title="seconds of training", axis=alt.Axis(tickCount=5, grid=False))
+    seconds = alt.X(
+        "seconds:Q", title="seconds of training", scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5, grid=False)
+    )
     charts = [base.encode(x=x).properties(width=each, height=HEIGHT) for x in (epochs, seconds)]
     joined = alt.vconcat(*charts, spacing=GAP) if narrow else alt.hconcat(*charts, spacing=GAP)
     return _finished(joined)
@@ -59,7 +61,7 @@ def block_times(comparison: Comparison, width: int) -> str:
     most = max(0.01, *(abs(row["change"]) for row in rows))
     axis = alt.Axis(format="+.1~%", tickCount=5)
     y = alt.Y("change:Q", title="against the median", scale=alt.Scale(domain=[-most, most], padding=8), axis=axis)
-    x = alt.X("at:Q", title="seconds since measuring began", axis=alt.Axis(tickCount=5, grid=False))
+    x = alt.X("at:Q", title="seconds since measuring began", scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5, grid=False))
     points = alt.Chart(alt.InlineData(values=rows)).mark_point(filled=True, size=55, opacity=0.9)
     chart = points.encode(x=x, y=y, color=_colour(alt)).properties(width=width - AXIS, height=HEIGHT * 0.8)
     return _finished(chart)

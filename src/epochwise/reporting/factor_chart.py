@@ -21,10 +21,11 @@ TOTAL = "time of an epoch"
 ORDER = ("parameters", "reuse", "arithmetic", "memory", "kernels", "waiting", TOTAL)
 NARROW = 350
 """Up to this width panels stand under each other, with the label above each bar."""
-LABELS, LEFT_ROOM, RIGHT_ROOM = 225, 54, 80
+LABELS, LEFT_ROOM, RIGHT_ROOM = 215, 54, 82
 """Pixels for the labels at the left, and for values beyond the ends of bars."""
 ROW, NARROW_ROW, BAR = 46, 58, 22
-MOST_TICKS = 7
+TICK_ROOM, NAMED_TICK_ROOM = 36, 62
+"""Pixels between the labels of the scale."""
 THIN = 0.01
 """Of the scale: bars below that are drawn as a line."""
 
@@ -58,15 +59,14 @@ def steps(comparison: Comparison) -> list[Step]:
     found: list[Step] = []
     for place, row in enumerate(rows):
         low, high = (None if bound is None else row.before * bound for bound in (row.low, row.high))
-        meaning = FACTORS.get(row.name, "these could not be told apart")
+        meaning = FACTORS.get(row.name, "not told apart")
         found.append(Step(row.name, meaning, "step", row.before, row.after, factor_text(row.ratio), low, high))
         if row.name == "reuse" and place + 1 < len(rows):
             meaning = "what the counts alone would give"
             found.append(Step("arithmetic", meaning, "subtotal", 1.0, row.after, ratio_text(row.after)))
     ratio = comparison.ratio
-    spread = f"measured; 95 % interval {interval_text(ratio.low, ratio.high)}"
-    value = f"{ratio_text(ratio.median)} times"
-    return [*found, Step(TOTAL, spread, "total", 1.0, ratio.median, value, ratio.low, ratio.high)]
+    spread = f"measured; 95 %: {interval_text(ratio.low, ratio.high)}"
+    return [*found, Step(TOTAL, spread, "total", 1.0, ratio.median, ratio_text(ratio.median), ratio.low, ratio.high)]
 
 
 def chart(comparisons: Sequence[Comparison], width: int) -> Any:
@@ -121,11 +121,12 @@ class _Panel:
         self.above = labels is None
         self.rows = _rows(every)
         row = NARROW_ROW if self.above else ROW
+        right = RIGHT_ROOM if len(every) == 1 else RIGHT_ROOM - 26
+        self.alone = len(every) == 1
+        self.room = width - self.left - LEFT_ROOM - right
         self.height = row * len(self.rows)
         self.middle = {step.name: row * place + row * (0.68 if self.above else 0.5) for place, step in enumerate(self.rows)}
-        self.across = altair.Scale(
-            type="log", domain=list(domain), range=[self.left + LEFT_ROOM, width - RIGHT_ROOM], nice=False
-        )
+        self.across = altair.Scale(type="log", domain=list(domain), range=[self.left + LEFT_ROOM, width - right], nice=False)
         self.down = altair.Scale(domain=[0, self.height], range=[0, self.height])
 
     def drawn(self, head: str) -> Any:
@@ -151,17 +152,19 @@ class _Panel:
 
     def grid(self) -> list[Any]:
         """Faint lines with what they stand for below; a strong one at 1, the first model."""
-        found = [{"at": tick, "top": 0, "bottom": self.height, "label": self.tick(tick)} for tick in _ticks(self.domain)]
+        ticks = _ticks(self.domain, self.room / TICK_ROOM)
+        named = self.room / len(ticks) >= NAMED_TICK_ROOM
+        found = [{"at": tick, "top": 0, "bottom": self.height, "label": self.tick(tick, named)} for tick in ticks]
         faint = self.base((row for row in found if row["at"] != 1), "at", "top").mark_rule(color=light("line"))
         strong = self.base((row for row in found if row["at"] == 1), "at", "top").mark_rule(color=light("soft"))
         text = self.base(found, "at", "bottom").mark_text(dy=14, fontSize=11, color=light("soft")).encode(text="label:N")
         return [faint.encode(y2="bottom:Q"), strong.encode(y2="bottom:Q"), text]
 
-    def tick(self, ratio: float) -> str:
+    def tick(self, ratio: float, named: bool) -> str:
         """A place on the scale, in words."""
-        if ratio == 1:
+        if ratio == 1 and named:
             return f"1 = {self.first}"
-        return f"{ratio:,g}" if ratio > 1 else f"1/{1 / ratio:,g}"
+        return f"{ratio:,g}" if ratio >= 1 else f"1/{1 / ratio:,g}"
 
     def line_above_total(self) -> Any:
         """What stands below is their product."""
@@ -208,7 +211,7 @@ class _Panel:
                 {
                     "edge": (max if right else min)(step.end, step.low or step.end, step.high or step.end),
                     "at": self.middle[step.name],
-                    "value": step.value,
+                    "value": step.value + (" times" if step.name == TOTAL and self.alone else ""),
                 }
                 for step in self.found
                 if (step.end >= step.start) == right
@@ -247,11 +250,11 @@ def _rows(every: Sequence[Sequence[Step]]) -> list[Step]:
     return sorted(found.values(), key=lambda step: ORDER.index(step.name.split(JOINED)[-1]) + 0.5 * (JOINED in step.name))
 
 
-def _ticks(domain: tuple[float, float]) -> list[float]:
+def _ticks(domain: tuple[float, float], most: float) -> list[float]:
     """Powers of two (or of 4, 16, ... where there would be too many) inside the domain, 1 among them."""
     low, high = (math.log2(value) for value in domain)
     every = 1
-    while (high - low) / every > MOST_TICKS - 1:
+    while (high - low) / every > max(1.0, most - 1):
         every *= 2
     return [2.0 ** (every * number) for number in range(math.ceil(low / every), math.floor(high / every) + 1)]
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 TEMPLATES = Path(__file__).parent / "templates"
-WIDTH = 900
+WIDTH = 950
+HEAD_LETTERS = 26
 FRAME_HEIGHT = 640
 
 
@@ -67,7 +68,7 @@ def _demo(demo: Demo) -> str:
         demo=demo,
         names=names,
         items=[_comparison(item, with_picture=False) for item in items],
-        picture=_both(lambda width: _inline(items, width), 1180) if items else None,
+        picture=_both(lambda width: _inline(items, width), 1000) if items else None,
         questions=[(question, getattr(demo.answer, name)) for question, name in QUESTIONS],
         factors=[(name, [factor_cell(item, name) for item in items]) for name in (factor_names(demo) if items else [])],
         left_out=[(contents.framework(name), reason) for name, reason in demo.left_out.items()],
@@ -82,6 +83,7 @@ def _comparison(comparison: Comparison, with_picture: bool = True) -> dict[str, 
     return {
         "record": comparison,
         "names": [first.name, second.name],
+        "over": f"{second.name} / {first.name}" if len(first.name + second.name) < HEAD_LETTERS else "second / first",
         "backend": contents.framework(comparison.backend),
         "ratio": comparison.ratio,
         "certain": not comparison.ratio.low <= 1.0 <= comparison.ratio.high,
@@ -91,7 +93,7 @@ def _comparison(comparison: Comparison, with_picture: bool = True) -> dict[str, 
         "explained": [explained(model, comparison) for model in comparison.models],
         "causes": sections(comparison),
         "profiler": [contents.profiler(model) for model in comparison.models],
-        "picture": _both(lambda width: _inline([comparison], width), 820) if with_picture else None,
+        "picture": _both(lambda width: _inline([comparison], width), 940) if with_picture else None,
         "curves": _both(lambda width: learning_curves(comparison, width)),
         "blocks": _both(lambda width: block_times(comparison, width)),
         "counts": [_counts(model.counts) for model in comparison.models],
@@ -153,6 +155,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "bytes": bytes_text,
         "count": figures.exact_text,
+        "short": lambda name: figures.shortened(name, HEAD_LETTERS),
         "factor": figures.factor_text,
         "ratio": figures.ratio_text,
         "share": figures.share_text,
