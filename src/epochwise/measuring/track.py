@@ -14,6 +14,7 @@ from epochwise.measuring.players import Player
 from epochwise.measuring.statistics import growth, median_interval
 
 WARM_UP_SECONDS = 0.5
+FEWEST_STRETCHES = 4
 LEAD_IN_SHARE = 0.05
 LONGEST_LEAD_IN = 20
 GROWTH_WORTH_SAYING = 0.25
@@ -50,6 +51,7 @@ class Track:
         self.cpu_seconds = 0.0
         self.peak_memory_bytes = 0
         self.profiles: list[ProfiledSteps] = []
+        self.profiled_steps = 0
         self.profiled_wall: list[float] = []
         self.undisturbed: list[float] = []
         self.profiler_works = True
@@ -83,13 +85,14 @@ class Track:
         self.first_step_seconds = paused.seconds
 
     def warm_up(self) -> None:
-        """Train until the time of a step is known."""
-        steps, spent = 1, 0.0
-        while spent < WARM_UP_SECONDS:
+        """Train until the time of a step is known: the least of several stretches, since only disturbances make it longer."""
+        steps, spent, stretches = 1, 0.0, 0
+        self.step_seconds = math.inf
+        while spent < WARM_UP_SECONDS or stretches < FEWEST_STRETCHES:
             seconds = self.go(0, steps).seconds
-            spent += seconds
-            self.step_seconds = seconds / steps
-            steps = max(steps, min(2 * steps, math.ceil(WARM_UP_SECONDS / 2 / self.step_seconds)))
+            spent, stretches = spent + seconds, stretches + 1
+            self.step_seconds = min(self.step_seconds, seconds / steps)
+            steps = max(1, min(2 * steps, math.ceil(WARM_UP_SECONDS / FEWEST_STRETCHES / self.step_seconds)))
 
     def turn(self) -> None:
         """Train to the end of the epoch and into the next; the turn between them is timed."""
@@ -119,6 +122,7 @@ class Track:
                 self.undisturbed.append(paused.seconds / steps)
             elif paused.profiled is not None:
                 self.profiles.append(paused.profiled)
+                self.profiled_steps += steps
                 self.profiled_wall.append(paused.seconds / steps)
             elif paused.profiler_failure:
                 self.notes.append(f"The profiler could not be used ({paused.profiler_failure}); busy time is unknown.")
@@ -219,7 +223,7 @@ def _profile_of(track: Track) -> Profile | None:
     kernels.sort(key=lambda kernel: -kernel.seconds_per_step)
     return Profile(
         tool=track.profiles[0].tool,
-        steps=rounds,
+        steps=track.profiled_steps,
         wall_seconds_per_step=float(np.mean(track.profiled_wall)),
         undisturbed_seconds_per_step=float(np.mean(track.undisturbed)),
         busy_seconds_per_step=math.fsum(kernel.seconds_per_step for kernel in kernels),
