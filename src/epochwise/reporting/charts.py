@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from epochwise.explaining.explanation import Comparison
-from epochwise.reporting.contents import tested
+from epochwise.reporting.contents import evaluated
 from epochwise.reporting.factor_chart import NARROW
 from epochwise.reporting.palette import light
 from epochwise.reporting.pictures import configured, drawn
@@ -18,7 +18,7 @@ def learning_curves(comparison: Comparison, width: int) -> str:
     """Test accuracy (or what stands for it) by epoch and by seconds of training, as SVG; empty where nothing was tested."""
     import altair as alt
 
-    ends = [tested(model) for model in comparison.models]
+    ends = [evaluated(model) for model in comparison.models]
     if not any(ends):
         return ""
     name = next(end[-1][1] for end in ends if end)

@@ -97,7 +97,12 @@ def headline(comparison: Comparison) -> str:
     ratio = comparison.ratio
     if ratio.low <= 1.0 <= ratio.high:
         return f"{second.name} against {first.name}: no difference in the time of an epoch could be shown"
-    return f"{second.name} against {first.name}: an epoch takes {ratio_text(ratio.median)} times as long"
+    return f"{second.name} against {first.name}: an epoch takes {' '.join(times_as_long(ratio.median))}"
+
+
+def times_as_long(ratio: float) -> tuple[str, str]:
+    """The ratio and how the sentence goes on: ``2.09 times``, ``as long``; or ``1/2.09``, ``of the time``."""
+    return (f"{ratio_text(ratio)} times", "as long") if ratio >= 0.995 else (ratio_text(ratio), "of the time")  # noqa: PLR2004
 
 
 def setting(comparison: Comparison) -> list[tuple[str, str]]:
@@ -182,14 +187,14 @@ def quality(end: EpochEnd) -> tuple[str, float] | None:
     return (names[0], end.test[names[0]]) if names else None
 
 
-def tested(model: ModelExplanation) -> list[tuple[EpochEnd, str, float]]:
+def evaluated(model: ModelExplanation) -> list[tuple[EpochEnd, str, float]]:
     """The epochs at whose end the model was tested, with the name of the figure and the figure."""
     found = [(end, quality(end)) for end in model.measurement.epochs]
     return [(end, *figure) for end, figure in found if figure is not None]
 
 
 def _accuracy(one: ModelExplanation, two: ModelExplanation) -> list[Fact]:
-    first, second = tested(one), tested(two)
+    first, second = evaluated(one), evaluated(two)
     if not first and not second:
         return [Fact("test accuracy", (UNTESTED, UNTESTED), "", "No epoch was run to its end with test data.")]
     name = (first or second)[-1][1]

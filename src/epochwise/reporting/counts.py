@@ -72,7 +72,7 @@ def _layers(counts: Counts, width: int) -> Group:
     kinds = min(longest_kind, max(left - longest_name, left // 2))
     names = max(FEWEST_NAME_COLUMNS, min(longest_name, left - kinds))
     table = plain_table(gap=1)
-    table.add_column("layer", width=names, no_wrap=True)
+    table.add_column("layer", width=names, overflow="fold")
     table.add_column("kind", width=kinds, no_wrap=True)
     table.add_column("output", width=shapes, no_wrap=True)
     for head, size in zip(HEADS, numbers, strict=True):
@@ -80,7 +80,7 @@ def _layers(counts: Counts, width: int) -> Group:
     for row in counts.layers:
         shape = shortened(shape_text(row.output_shape), shapes)
         table.add_row(
-            Text(shortened(row.name, names)),
+            Text(row.name),
             Text(shortened(row.kind, kinds), "dim"),
             Text(shape, "dim"),
             *(count_text(value) for value in figures(row)),

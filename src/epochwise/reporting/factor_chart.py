@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from epochwise.explaining.explanation import Comparison
-from epochwise.reporting.contents import FACTORS, JOINED, factor_rows, framework
+from epochwise.reporting.contents import FACTORS, JOINED, factor_rows, framework, times_as_long
 from epochwise.reporting.figures import factor_text, interval_text, ratio_text, shortened
 from epochwise.reporting.palette import light
 
@@ -211,7 +211,7 @@ class _Panel:
                 {
                     "edge": (max if right else min)(step.end, step.low or step.end, step.high or step.end),
                     "at": self.middle[step.name],
-                    "value": step.value + (" times" if step.name == TOTAL and self.alone else ""),
+                    "value": times_as_long(step.end)[0] if step.name == TOTAL and self.alone else step.value,
                 }
                 for step in self.found
                 if (step.end >= step.start) == right

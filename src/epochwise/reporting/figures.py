@@ -46,7 +46,9 @@ def count_text(count: float) -> str:
     if abs(count) < LONGEST_EXACT:
         return f"{count:,.0f}" if float(count).is_integer() else f"{count:,.1f}"
     unit, prefix = next((unit, prefix) for unit, prefix in PREFIXES if abs(count) >= unit)
-    return f"{count / unit:.4g} {prefix}"
+    shown = count / unit
+    places = 3 if abs(shown) < 10 else 2 if abs(shown) < 100 else 1  # noqa: PLR2004 - a matter of digits
+    return f"{shown:,.{places}f} {prefix}"
 
 
 def exact_text(count: float) -> str:

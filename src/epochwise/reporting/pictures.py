@@ -10,9 +10,9 @@ from typing import Any
 from epochwise.errors import UsageError
 from epochwise.explaining.explanation import Comparison, Demo
 from epochwise.files import check_output, write_bytes
-from epochwise.reporting.contents import framework
+from epochwise.reporting.contents import framework, times_as_long
 from epochwise.reporting.factor_chart import chart as factor_chart
-from epochwise.reporting.figures import ratio_text, shortened
+from epochwise.reporting.figures import shortened
 from epochwise.reporting.palette import FONT, light
 from epochwise.reporting.records import AnyRecord
 
@@ -79,7 +79,8 @@ def _titled(record: AnyRecord) -> Any:
         )
     first, second = (shortened(model.name, 24) for model in comparisons[0].models)
     if len(comparisons) == 1:
-        title = f"Why an epoch of {second} takes {ratio_text(comparisons[0].ratio.median)} times as long as one of {first}"
+        ratio, goes_on = times_as_long(comparisons[0].ratio.median)
+        title = f"Why an epoch of {second} takes {ratio} {goes_on} {'as' if goes_on == 'as long' else 'of'} one of {first}"
     else:
         title = f"Why an epoch of {second} takes so many times as long as one of {first}"
     where = f"{framework(comparisons[0].backend)}, {comparisons[0].machine.name}. " if len(comparisons) == 1 else ""
