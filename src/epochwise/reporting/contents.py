@@ -207,7 +207,18 @@ def _accuracy(one: ModelExplanation, two: ModelExplanation) -> list[Fact]:
             "On the test data, at the end of the last epoch that was run to its end.",
         ),
         Fact("  after", (_length(first), _length(second)), "", "Epochs that were run to their end.", minor=True),
+        *_same_epoch(first, second),
     ]
+
+
+def _same_epoch(first: list[tuple[EpochEnd, str, float]], second: list[tuple[EpochEnd, str, float]]) -> list[Fact]:
+    """Both models' figures after equally many epochs, where one was trained for longer than the other."""
+    one, two = ({end.epoch: figure for end, _, figure in ends} for ends in (first, second))
+    common = max(one.keys() & two.keys(), default=0)
+    if not common or max(one) == max(two):
+        return []
+    values = f"{one[common]:.4f}", f"{two[common]:.4f}"
+    return [Fact(f"  after {epochs_text(common)} each", values, "", "After equally many epochs.", minor=True)]
 
 
 def _figure(ends: list[tuple[EpochEnd, str, float]]) -> str:
