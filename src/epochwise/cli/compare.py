@@ -28,9 +28,6 @@ from epochwise.cli.options import (
 if TYPE_CHECKING:
     from epochwise.explaining.explanation import Comparison
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
-
 
 def compare(
     first: Annotated[str, typer.Argument(metavar="MODEL", help="file.py:function, package.module:function or a .keras file.")],
@@ -80,4 +77,4 @@ def compare(
         raise
     deliver(result)
     if result.measurement.interrupted:
-        raise typer.Exit(INTERRUPTED)
+        raise KeyboardInterrupt  # what was measured is delivered; the exit code still tells

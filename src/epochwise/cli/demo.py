@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
-from epochwise.cli.compare import INTERRUPTED
 from epochwise.cli.options import (
     Backend,
     DataDir,
@@ -35,15 +32,12 @@ def demo(
             check_output(path, force)
     from epochwise.explaining.demo import run_demo
 
-    def say(text: object) -> None:
-        if json != "-":
-            show(text)
-
     with Progress() as progress:
         result = run_demo(backend=backend, seconds=seconds, seed=seed, data_dir=data_dir, progress=progress)
-    from epochwise.reporting.demo import render
+    if json != "-":
+        from epochwise.reporting.demo import render
 
-    say(render(result))
+        show(render(result))
     if json:
         write_output(json, result.to_json(), force)
     if report:
@@ -51,4 +45,4 @@ def demo(
 
         write_output(report, page(result), force)
     if any(comparison.measurement.interrupted for comparison in result.comparisons):
-        raise typer.Exit(INTERRUPTED)
+        raise KeyboardInterrupt  # what was measured is delivered; the exit code still tells

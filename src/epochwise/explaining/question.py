@@ -41,8 +41,8 @@ def _why_slower(comparisons: Sequence[Comparison]) -> str:
     ratios = listed([f"{times(item.ratio.median)} times as long with {FRAMEWORKS[item.backend]}" for item in comparisons])
     sentences = [
         "Because time follows what is done with the weights, not how many there are."
-        f" The {second.name} has {times(1 / parameters)} times fewer parameters, but it slides each of its filters over the whole"
-        f" image: a weight is used {times(reuse)} times as often per epoch,"
+        f" The {second.name} has {times(1 / parameters)} times fewer parameters, but it slides each of its filters over the"
+        f" whole image: a weight is used {times(reuse)} times as often per epoch,"
         f" which makes {times(parameters * reuse)} times the multiply-accumulates, on every backend.",
         f"Measured here, its epoch takes {ratios}.",
         "What turns the same arithmetic into different times is the framework:",

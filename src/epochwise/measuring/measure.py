@@ -35,7 +35,7 @@ class Measured(NamedTuple):
 Progress = Callable[[float, float, str], None]
 """Called with what is done, of how much, and what is being done."""
 
-PAIRS_WANTED = 24
+PAIRS_WANTED = 40
 SHORTEST_BLOCK_SECONDS = 0.05
 PROFILE_ROUNDS = 3
 PROFILE_SECONDS = 0.5
@@ -69,6 +69,7 @@ def measure(loads: Sequence[Load], seconds: float, progress: Progress | None = N
             say(0.0, seconds, f"loading {player.name}")
             reply = player.answer()
             loaded.append(expect(Loaded, reply))
+            player.backend = loaded[-1].backend
         return measure_players(players, loaded, seconds, progress)
     except BaseException:
         for player in players:
