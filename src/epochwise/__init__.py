@@ -6,6 +6,7 @@ The verbs are functions, and each returns a record::
     epochwise.compare({"mlp": a, "cnn": b}, x, y)     why the second takes k times the first
     epochwise.machine()                               what this computer can do
     epochwise.demo()                                  the question that started it, answered here
+    epochwise.load("result.json")                     a saved result
 
 Every record has ``.to_json()``, and shows itself in a notebook. Importing epochwise imports no framework: names are looked
 up when they are first used.
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from epochwise.explaining.explanation import Comparison, Demo
     from epochwise.machines import machine
     from epochwise.machines.machine import Machine
-    from epochwise.reporting.records import from_json as load
+    from epochwise.reporting.records import load
 
 __all__ = [
     "Comparison",
@@ -49,7 +50,7 @@ _HOMES = {
     "compare": ("explaining.compare", "compare"),
     "count": ("counting", "count"),
     "demo": ("explaining.demo", "run_demo"),
-    "load": ("reporting.records", "from_json"),
+    "load": ("reporting.records", "load"),
     "machine": ("machines", "machine"),
 }
 """Module and name behind each public name."""

@@ -48,8 +48,10 @@ def _ratio(first: ModelExplanation, second: ModelExplanation, ratio: Interval, w
     both = f"{seconds_text(second.epoch_seconds.median)} against {seconds_text(first.epoch_seconds.median)}"
     if ratio.low <= 1.0 <= ratio.high:
         what = f"no difference between an epoch of {second.name} and one of {first.name} could be shown"
-    else:
+    elif ratio.median > 1:
         what = f"an epoch of {second.name} takes {times(ratio.median)} times as long as one of {first.name}"
+    else:
+        what = f"an epoch of {second.name} takes 1/{times(1 / ratio.median)} of the time of one of {first.name}"
     return f"With {where}, {what}: {both} ({spread})."
 
 

@@ -81,8 +81,8 @@ def load_subject(spec: ModelSpec, data: Dataset, *, backend: str, batch_size: in
 def load_alone(spec: ModelSpec, *, backend: str, batch_size: int, seed: int) -> Subject:
     """Make the model that a MODEL string names when there is no data to fit it to, as for counting.
 
-    The data of the subject are zeros of the shape that the model itself has. A function that takes shapes is given those of
-    Fashion-MNIST, and so is a model that does not know its input.
+    The data of the subject are zeros of the shape that the model itself has. A function that must be given shapes is given
+    those of Fashion-MNIST, and so is a model that does not know its input.
 
     Args:
         spec: from :func:`epochwise.subjects.models.parse_model`.
@@ -96,7 +96,7 @@ def load_alone(spec: ModelSpec, *, backend: str, batch_size: int, seed: int) -> 
     chosen = choose_backend(backend)
     x = np.zeros((batch_size, *_USUAL_SAMPLE), np.float32)
     data = dataclasses.replace(make_dataset("zeros", x, np.arange(batch_size) % _USUAL_CLASSES), classes=_USUAL_CLASSES)
-    model, plain, layout = _model_for(spec, data, chosen, seed)
+    model, plain, layout = _model_for(spec, data, chosen, seed, keep_defaults=True)
     if not plain:
         from epochwise.subjects import keras
 
@@ -107,8 +107,13 @@ def load_alone(spec: ModelSpec, *, backend: str, batch_size: int, seed: int) -> 
     return _finished(model, layout, name=spec.name, plain=plain, backend=chosen)
 
 
-def _model_for(spec: ModelSpec, data: Dataset, chosen: Backend, seed: int) -> tuple[Any, bool, Dataset]:
-    """The model, whether it is a plain PyTorch module, and the data in the layout that it takes."""
+def _model_for(
+    spec: ModelSpec, data: Dataset, chosen: Backend, seed: int, *, keep_defaults: bool = False
+) -> tuple[Any, bool, Dataset]:
+    """The model, whether it is a plain PyTorch module, and the data in the layout that it takes.
+
+    With ``keep_defaults``, a function that has defaults for the shapes is left to them.
+    """
     if spec.keras_file is not None:
         return _saved(spec, chosen, seed), False, data
     imported = user_code.imported_packages(spec)
@@ -117,7 +122,7 @@ def _model_for(spec: ModelSpec, data: Dataset, chosen: Backend, seed: int) -> tu
     with user_code.running(spec, chosen):
         function = user_code.function_of(spec, user_code.load_module(spec))
         layout = data.channels_first() if plain else data
-        model, takes_shapes = _made(function, spec, layout)
+        model, takes_shapes = _made(function, spec, layout, keep_defaults)
     kind = _kind_of(model, spec)
     if (kind == PLAIN_PYTORCH) != plain:  # the other layout of images is this model's own
         plain = kind == PLAIN_PYTORCH
@@ -131,7 +136,7 @@ def _model_for(spec: ModelSpec, data: Dataset, chosen: Backend, seed: int) -> tu
         if takes_shapes and other.input_shape != layout.input_shape:
             _seed(PLAIN_PYTORCH if plain else chosen, seed)
             with user_code.running(spec, chosen):
-                model, _ = _made(function, spec, other)
+                model, _ = _made(function, spec, other, keep_defaults)
             _kind_of(model, spec)
         layout = other
     return model, plain, layout
@@ -197,16 +202,18 @@ def _seed(backend: Backend, seed: int) -> None:
         keras.set_seed(seed)
 
 
-def _made(function: Callable[..., Any], spec: ModelSpec, data: Dataset) -> tuple[Any, bool]:
+def _made(function: Callable[..., Any], spec: ModelSpec, data: Dataset, keep_defaults: bool) -> tuple[Any, bool]:
     """What the function gives, and whether it was given the shapes."""
     if _is_model(function):
         return function, False  # MODEL names a model that the file has made already
-    positional, keywords = _arguments(function, spec, data)
+    positional, keywords = _arguments(function, spec, data, keep_defaults)
     shapes = bool(positional) or len(keywords) > len(spec.arguments)
     return function(*positional, **keywords), shapes
 
 
-def _arguments(function: Callable[..., Any], spec: ModelSpec, data: Dataset) -> tuple[list[Any], dict[str, Any]]:
+def _arguments(
+    function: Callable[..., Any], spec: ModelSpec, data: Dataset, keep_defaults: bool
+) -> tuple[list[Any], dict[str, Any]]:
     """Arguments by the function's signature: those of the MODEL string, and the two shapes where it has room for them."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
@@ -225,6 +232,8 @@ def _arguments(function: Callable[..., Any], spec: ModelSpec, data: Dataset) -> 
     shapes: dict[str, Any] = {}
     for names, value in zip(_SHAPES, (data.input_shape, data.output_shape), strict=True):
         match = next((parameter for parameter in named if parameter.name in names), None)
+        if match is not None and keep_defaults and match.default is not match.empty:
+            continue
         if match is not None and match.name not in spec.arguments and match.kind != match.POSITIONAL_ONLY:
             shapes[match.name] = value
     given = {**spec.arguments, **shapes}
