@@ -14,6 +14,7 @@ from epochwise.machines.machine import Machine
 from epochwise.machines.measure import machine as this_machine
 from epochwise.measuring.live import measure_live
 from epochwise.measuring.measure import Measured, Progress, measure
+from epochwise.measuring.measurement import Measurement
 from epochwise.measuring.messages import Load
 from epochwise.subjects.backends import choose_backend
 from epochwise.subjects.datasets import DataSpec
@@ -152,8 +153,24 @@ def explain_ratio(measured: Measured, processor: Machine) -> Comparison:
         machine=machine,
         measurement=summary(measurement),
         answer=answer(first, second, measurement.ratio, factors, where),
-        notes=(*measurement.notes, *_notes(first.counts.notes, second.counts.notes), *_uncounted(first, second)),
+        notes=(
+            *measurement.notes,
+            *_devices(measurement),
+            *_notes(first.counts.notes, second.counts.notes),
+            *_uncounted(first, second),
+        ),
     )
+
+
+def _devices(measurement: Measurement) -> list[str]:
+    """A note where the two models did not run on the same device: then one device's roofline is held against both."""
+    first, second = measurement.models
+    if first.device == second.device:
+        return []
+    return [
+        f"{first.name} ran on {first.device} and {second.name} on {second.device}; the roofline of the accelerator is held"
+        " against both, so the factors memory and kernels compare devices as well as models."
+    ]
 
 
 def _notes(*groups: Sequence[str]) -> list[str]:

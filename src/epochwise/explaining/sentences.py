@@ -39,7 +39,8 @@ def answer(
     known = {factor.name: factor.ratio for factor in factors if factor.ratio is not None}
     sentences = [_ratio(first, second, ratio, where), _work(second, known), _rest(ratio, known)]
     sentences += [_reason(first, second, name) for name in _strongest(known)]
-    sentences.append(_seconds(first, second))
+    if not ratio.low <= 1.0 <= ratio.high:
+        sentences.append(_seconds(first, second))
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -147,12 +148,10 @@ def _seconds(first: ModelExplanation, second: ModelExplanation) -> str:
     if not named:
         return ""
     named.sort(key=lambda item: -abs(item[1]))
-    items = [f"{seconds_text(abs(seconds))} {_labelled(name, second)}" for name, seconds in named]
+    items = [f"{seconds_text(abs(seconds))} {_labelled(name)}" for name, seconds in named]
     more = "more" if difference > 0 else "fewer"
     return f"Of the {seconds_text(abs(difference))} {more}: {listed(items)}."
 
 
-def _labelled(name: str, model: ModelExplanation) -> str:
-    """The name of a cause; for kernels, with the layer that takes most."""
-    del model
+def _labelled(name: str) -> str:
     return "kernel path (slower than the roofline)" if name == KERNELS else name

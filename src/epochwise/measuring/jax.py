@@ -110,8 +110,9 @@ def _events(data: Any) -> list[TraceEvent]:
     ]
 
 
-def device() -> str:
-    """Where kernels run: ``cpu``, or JAX's name of the accelerator."""
+def device(model: Any) -> str:
+    """Where the kernels of a model run: ``cpu``, or JAX's name of the accelerator."""
+    del model  # Keras trains where the framework puts it
     return "cpu" if jax.default_backend() == "cpu" else str(jax.devices()[0])
 
 

@@ -37,6 +37,8 @@ Progress = Callable[[float, float, str], None]
 
 PAIRS_WANTED = 40
 SHORTEST_BLOCK_SECONDS = 0.05
+LEAST_SHARE = 1 / 3
+"""Of the time of a pair, for the faster model: its steps are the noisier ones."""
 PROFILE_ROUNDS = 3
 PROFILE_SECONDS = 0.5
 MOST_PROFILED_STEPS = 60
@@ -131,7 +133,7 @@ class _Schedule:
         self._profile()
 
     def _plan(self) -> None:
-        """Steps of a block: as many of each model as make the wanted number of pairs, in whole epochs where those are short."""
+        """Steps of a block of each model, so that the budget holds the wanted number of pairs."""
         step_pair = sum(track.step_seconds for track in self.tracks)
         fewest = FEWEST_FOR_INTERVAL * 2 * step_pair
         if self.seconds < fewest:
@@ -142,15 +144,10 @@ class _Schedule:
                 cause="a step of these models takes long, or --seconds is very small",
                 remedy=f"--seconds {math.ceil(2 * PAIRS_WANTED * step_pair)}",
             )
-        wanted = self.seconds / PAIRS_WANTED / step_pair
-        for track in self.tracks:
-            steps = max(1, int(wanted / (1 + LEAD_IN_SHARE)), math.ceil(SHORTEST_BLOCK_SECONDS / track.step_seconds))
-            epoch = track.steps_per_epoch
-            if steps >= epoch - 1:
-                track.block_steps = max(1, round(steps / epoch)) * epoch
-            else:
-                in_epoch = max(1, round(epoch / steps))
-                track.block_steps = max(1, (epoch - 1) // in_epoch - LONGEST_LEAD_IN if steps > 4 * LONGEST_LEAD_IN else steps)
+        shares = [max(LEAST_SHARE, track.step_seconds / step_pair) for track in self.tracks]
+        for track, share in zip(self.tracks, shares, strict=True):
+            block_seconds = self.seconds / PAIRS_WANTED * share / sum(shares)
+            track.block_steps = _block_steps(track, max(block_seconds, SHORTEST_BLOCK_SECONDS))
 
     def _alternate(self) -> None:
         began = time.monotonic()
@@ -161,16 +158,17 @@ class _Schedule:
                 track.block(began)
 
     def _finish_epochs(self) -> None:
-        """Bring all models to the end of the same epoch, if that is not far."""
-        target = max(len(track.epochs) + (track.next_step > 0) for track in self.tracks)
-        missing = {track: (target - len(track.epochs)) * track.steps_per_epoch - track.next_step for track in self.tracks}
-        left = sum(max(0, steps) * track.step_seconds for track, steps in missing.items())
-        if left > FINISH_SHARE * self.seconds:
+        """See that all models have ended the epoch that the slowest is in, if that is not far, so that they can be compared."""
+        target = min(len(track.epochs) + (track.next_step > 0) for track in self.tracks)
+        behind = [track for track in self.tracks if len(track.epochs) < target]
+        if (
+            sum((track.steps_per_epoch - track.next_step) * track.step_seconds for track in behind)
+            > FINISH_SHARE * self.seconds
+        ):
             return
-        for track in self.tracks:
-            while len(track.epochs) < target:
-                self._progress(self.seconds, self.seconds, f"finishing epoch {len(track.epochs) + 1} of {track.player.name}")
-                track.turn()
+        for track in behind:
+            self._progress(self.seconds, self.seconds, f"finishing epoch {target} of {track.player.name}")
+            track.turn()
 
     def _profile(self) -> None:
         for number in range(PROFILE_ROUNDS):
@@ -209,3 +207,14 @@ class _Schedule:
             interrupted=self.interrupted,
             notes=tuple(notes),
         )
+
+
+def _block_steps(track: Track, seconds: float) -> int:
+    """Steps of a block of about so many seconds: whole epochs where those are short, else as fit an epoch without remainder."""
+    epoch = track.steps_per_epoch
+    steps = max(1, round(seconds / track.step_seconds))
+    if steps >= epoch - 1:
+        return max(1, round(steps / epoch)) * epoch
+    blocks = max(1, round((epoch - 1) / (steps * (1 + LEAD_IN_SHARE))))
+    room = (epoch - 1) // blocks
+    return max(1, min(steps, room - min(LONGEST_LEAD_IN, math.ceil(room * LEAD_IN_SHARE))))

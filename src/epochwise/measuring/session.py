@@ -71,6 +71,7 @@ def _loaded(subject: Subject, load: Load) -> Loaded:
         loss=subject.loss,
         optimizer=subject.optimizer,
     )
+    where = module.device(subject.model)
     versions = dict(module.versions())
     if subject.backend != "pytorch":
         versions["keras"] = import_module("keras").__version__
@@ -84,8 +85,8 @@ def _loaded(subject: Subject, load: Load) -> Loaded:
         data=f"{data.name}: {data.provenance}",
         threads=module.threads(),
         versions=versions,
-        device=module.device(),
-        accelerator=_accelerator(module.__name__.rpartition(".")[2]) if module.device() != "cpu" else None,
+        device=where,
+        accelerator=None if where == "cpu" else _accelerator(MODULES[subject.backend]),
     )
 
 
@@ -106,7 +107,7 @@ def _train(subject: Subject, batch_size: int, channel: Channel) -> None:
     data, model = subject.data, subject.model
     if subject.backend == "pytorch":
         loss = module.ScopedLoss(subject.loss, recorder)
-        runtime = module.TorchRuntime(lambda: module.module_layers(model, loss, recorder), places)
+        runtime = module.TorchRuntime(model, lambda: module.module_layers(model, loss, recorder), places)
         evaluate = _evaluation(data, lambda: module.evaluate(model, data.x_test, data.y_test, loss))
         module.train(model, data.x, data.y, batch_size, loss, subject.optimizer, Gate(channel, runtime, evaluate))
         return
@@ -114,7 +115,7 @@ def _train(subject: Subject, batch_size: int, channel: Channel) -> None:
     tracing = import_module("epochwise.tracing.keras")
     scopes: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
     if subject.backend == "torch":
-        runtime = module.TorchRuntime(lambda: module.keras_layers(model, recorder), places)
+        runtime = module.TorchRuntime(model, lambda: module.keras_layers(model, recorder), places)
     elif subject.backend == "jax":
         runtime = module.JaxRuntime(model, places, (data.x[:batch_size], data.y[:batch_size]))
         scopes = tracing.intercept(model, recorder, module.ScopeHooks())

@@ -103,8 +103,9 @@ def _events(content: bytes) -> list[TraceEvent]:
     return events
 
 
-def device() -> str:
-    """Where kernels run: ``cpu``, or TensorFlow's name of the first accelerator."""
+def device(model: Any) -> str:
+    """Where the kernels of a model run: ``cpu``, or TensorFlow's name of the first accelerator."""
+    del model  # Keras trains where the framework puts it
     accelerators = tf.config.list_logical_devices("GPU")
     return accelerators[0].name if accelerators else "cpu"
 

@@ -49,13 +49,15 @@ class TorchRuntime:
     """What the gate needs of PyTorch, for Keras on PyTorch and for plain modules.
 
     Args:
+        model: being trained; the device that holds its weights is waited for.
         layers: opens a scope for each layer call while it is entered; entered only while the profiler runs.
         places: reads those scopes.
     """
 
     tool = "torch.profiler"
 
-    def __init__(self, layers: Callable[[], contextlib.AbstractContextManager[object]], places: Places) -> None:
+    def __init__(self, model: Any, layers: Callable[[], contextlib.AbstractContextManager[object]], places: Places) -> None:
+        self._device = _device_of(model)
         self._layers = layers
         self._places = places
         self._scopes = contextlib.ExitStack()
@@ -63,14 +65,14 @@ class TorchRuntime:
 
     def synchronize(self) -> None:
         """Wait until accelerators have finished; on the CPU there is nothing to wait for."""
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        if self._device.type != "cpu":
+            torch.accelerator.synchronize(self._device)
 
     def start_profiler(self) -> None:
         """Record operations and, where there is an accelerator, its kernels."""
         self._scopes.enter_context(self._layers())
         activities = [torch.profiler.ProfilerActivity.CPU]
-        if torch.cuda.is_available():
+        if self._device.type == "cuda":
             activities.append(torch.profiler.ProfilerActivity.CUDA)
         self._profile = torch.profiler.profile(activities=activities, acc_events=True)
         self._profile.start()
@@ -322,9 +324,12 @@ def _device_of(module: torch.nn.Module) -> torch.device:
     return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
 
 
-def device() -> str:
-    """Where kernels run: ``cpu``, or PyTorch's name of the accelerator."""
-    return f"cuda: {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "cpu"
+def device(model: Any) -> str:
+    """Where the kernels of a model run: ``cpu``, or PyTorch's name of the accelerator that holds its weights."""
+    where = _device_of(model)
+    if where.type == "cpu":
+        return "cpu"
+    return f"{where}: {torch.cuda.get_device_name(where)}" if where.type == "cuda" else str(where)
 
 
 def threads() -> dict[str, int]:
