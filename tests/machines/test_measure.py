@@ -99,7 +99,7 @@ def test_a_full_disk_is_a_note_and_leaves_nothing_behind(cache, measured, monkey
         self.touch()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     assert any("No space left" in note for note in machines.machine().notes)
     assert list((cache / "machine").iterdir()) == []
 

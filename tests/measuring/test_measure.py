@@ -8,7 +8,7 @@ import pytest
 
 from epochwise.counting.counts import Counts, MemoryBytes, Parameters, PerSample
 from epochwise.errors import BudgetTooSmallError, WorkerDiedError
-from epochwise.measuring import load as load_module
+from epochwise.machines import load as load_module
 from epochwise.measuring import measure as measure_module
 from epochwise.measuring import track as track_module
 from epochwise.measuring.measure import Measured, measure_players
@@ -42,6 +42,7 @@ class Simulated:
         self.requests: list[Request] = []
         self.raises_at: dict[int, BaseException] = {}
         self.profiler = True
+        self.in_other_process = True
 
     def loaded(self) -> Loaded:
         counts = Counts(

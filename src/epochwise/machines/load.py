@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 import psutil
 
 
 class OtherLoad:
-    """Processor time that this process did not use, from the moment this is made."""
+    """Processor time that is not ours, from the moment this is made.
 
-    def __init__(self) -> None:
+    Args:
+        own: processor seconds that count as ours; by default those of this process.
+    """
+
+    def __init__(self, own: Callable[[], float] | None = None) -> None:
+        self._own = own or time.process_time
         self._began = time.monotonic()
-        self._others = _others_seconds()
+        self._others = self._seconds()
 
     def processors(self) -> float:
         """How many of the computer's processors others kept busy since, on average."""
-        return max(0.0, _others_seconds() - self._others) / max(time.monotonic() - self._began, 1e-9)
+        return max(0.0, self._seconds() - self._others) / max(time.monotonic() - self._began, 1e-9)
+
+    def _seconds(self) -> float:
+        return _busy_seconds() - self._own()
 
 
 def lacking(others: float, cores: int) -> float:
@@ -25,8 +34,8 @@ def lacking(others: float, cores: int) -> float:
     return min(1.0, max(0.0, others + cores - (os.cpu_count() or cores)) / cores)
 
 
-def _others_seconds() -> float:
+def _busy_seconds() -> float:
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0)
     guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # counted in user time already
-    return float(sum(times)) - idle - guests - time.process_time()
+    return float(sum(times)) - idle - guests

@@ -38,6 +38,8 @@ class LivePlayer(Player):
         batch_size: samples in a step.
     """
 
+    in_other_process = False
+
     def __init__(self, subject: Subject, batch_size: int) -> None:
         ours, theirs = Pipe()
         self.load = Load(

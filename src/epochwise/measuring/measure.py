@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from epochwise.counting.counts import Counts
 from epochwise.errors import BudgetTooSmallError, WorkerDiedError
+from epochwise.machines.load import OtherLoad
 from epochwise.machines.machine import Machine
-from epochwise.measuring.load import OtherLoad
 from epochwise.measuring.measurement import Measurement
 from epochwise.measuring.messages import Load, Loaded
 from epochwise.measuring.players import Player
@@ -126,11 +126,16 @@ class _Schedule:
             track.start()
             track.warm_up()
         self._plan()
-        before = OtherLoad(self.tracks)
+        others = OtherLoad(self._own_seconds)
         self._alternate()
         self._finish_epochs()
-        self._load_cores = before.others_since()
+        self._load_cores = others.processors()
         self._profile()
+
+    def _own_seconds(self) -> float:
+        """Processor time of this process and its workers."""
+        workers = sum(track.cpu_seconds for track in self.tracks if track.player.in_other_process)
+        return workers + time.process_time()
 
     def _plan(self) -> None:
         """Steps of a block of each model, so that the budget holds the wanted number of pairs."""

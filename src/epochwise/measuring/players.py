@@ -19,7 +19,12 @@ class Player(ABC):
     Args:
         load: its first request.
         connection: to its session.
+
+    Attributes:
+        in_other_process: whether its processor time is that of another process.
     """
+
+    in_other_process = True
 
     def __init__(self, load: Load, connection: Connection) -> None:
         self.name = load.name or load.model
