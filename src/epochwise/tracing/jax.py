@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -18,10 +20,13 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.interpreters import partial_eval
 
 from epochwise.errors import TracingError
+from epochwise.tracing.batches.jax import kept_apart
 from epochwise.tracing.graphs.jax import MARK, JaxprReader, Place, calls_in
 from epochwise.tracing.keras import StepHooks, intercept, owner_of_weights, prepare, short_message, unchanged
 from epochwise.tracing.recorder import LayerRecorder, TraceBuilder
 from epochwise.tracing.trace import Trace
+
+_STEPS = itertools.count()
 
 
 def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
@@ -48,9 +53,8 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
     )
     state = tuple([_abstract(variable.value) for variable in variables] for variables in lists)
     data = keras.tree.map_structure(lambda spec: jax.ShapeDtypeStruct(spec.shape, spec.dtype), (x_spec, y_spec))
-    with unchanged(model), intercept(model, recorder, hooks):
+    with unchanged(model), intercept(model, recorder, hooks), kept_apart(hooks.step):
         try:
-            # A function of its own each time: JAX keeps the jaxprs of functions that it has seen.
             closed = jax.make_jaxpr(functools.partial(model.train_step))(state, data)
         except Exception as error:
             raise TracingError(
@@ -78,13 +82,19 @@ def _abstract(array: Any) -> jax.ShapeDtypeStruct:
 
 
 class _Hooks(StepHooks):
-    """Scopes and marks."""
+    """Scopes and marks.
+
+    What JAX keeps of a function holds the scopes and marks of the call that it was traced in, so each call has its own.
+    """
 
     def __init__(self) -> None:
+        self.step = f"step {next(_STEPS)}"
         self.variables: list[Any] = []
 
-    def scope(self, call: int) -> contextlib.AbstractContextManager[object]:
-        return jax.named_scope(f"epochwise.{call}")
+    @contextlib.contextmanager
+    def scope(self, call: int) -> Iterator[None]:
+        with jax.named_scope(f"epochwise.{call}"), kept_apart(f"{self.step}, call {call}"):
+            yield
 
     def is_tensor(self, candidate: object) -> bool:
         return isinstance(candidate, jax.Array)

@@ -138,9 +138,10 @@ def _require_compiled(model: Any) -> None:
 
 @contextlib.contextmanager
 def _explained(model: Any, x_spec: Any, y_spec: Any) -> Iterator[None]:
-    """Say what the model was given when Keras refuses it."""
+    """Say what the model was given when Keras refuses it; what JAX traces meanwhile it does not use later."""
     try:
-        yield
+        with _kept_apart():
+            yield
     except (ValueError, TypeError, RuntimeError) as error:
         labels = "" if y_spec is None else f" with labels {_described(y_spec)}"
         raise ModelDoesNotFitError(
@@ -148,6 +149,14 @@ def _explained(model: Any, x_spec: Any, y_spec: Any) -> Iterator[None]:
             cause="the shape of the data is not the one that the model or its loss was made for",
             remedy="give data that fits: epochwise.count(model, x=x, y=y)",
         ) from error
+
+
+def _kept_apart() -> contextlib.AbstractContextManager[object]:
+    if keras.config.backend() != "jax":
+        return contextlib.nullcontext()
+    from epochwise.tracing.batches.jax import kept_apart
+
+    return kept_apart("building")
 
 
 def short_message(error: BaseException) -> str:
