@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -178,6 +179,26 @@ def test_data_function(functions, capsys):
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "loaded" in printed.err
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("line", ["import keras", "from tensorflow import keras"])
+def test_data_function_receives_keras_on_the_backend_asked_for(tmp_path, line):
+    """Whatever Keras would choose by itself: the model that comes after is bound to what the data function imported."""
+    (tmp_path / "my_data.py").write_text(
+        f"{line}\nimport numpy as np\n\ndef pair():\n    return np.ones((8, 4)), keras.utils.to_categorical(np.arange(8))\n"
+    )
+    code = (
+        "import sys; from epochwise.subjects.datasets import DataSpec, load_data; "
+        "load_data(DataSpec(source='my_data.py:pair'), 'jax'); print(sys.modules['keras'].config.backend())"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    environment |= {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split()[-1] == "jax"
 
 
 @pytest.mark.parametrize(

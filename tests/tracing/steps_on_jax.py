@@ -98,6 +98,22 @@ def checkpointed():
         return chain((6,), L.Dense(5, "tanh", name="first"), L.Dense(4, "tanh", name="again"), L.Dense(2))
 
 
+class Recomputed(keras.layers.Layer):
+    """Has the one layer that it holds computed again, always through the same callable, which JAX remembers."""
+
+    def build(self, shape):
+        self.inner = L.Dense(shape[-1], "tanh", name="inner")
+        self.inner.build(shape)
+
+    def call(self, x):
+        return keras.remat(self.inner)(x)
+
+
+def recomputed_twice():
+    layer = Recomputed(name="again")
+    return chain((6,), L.Dense(5, name="first"), layer, L.Dense(5, name="between"), layer, L.Dense(2, name="last"))
+
+
 TRACED = {
     "scan": lambda: chain((4,), L.Dense(4), Functional(scanned, name="x")),
     "counted_loop": lambda: chain((4,), L.Dense(4), Functional(counted_loop, name="x")),
@@ -107,6 +123,7 @@ TRACED = {
     "recurrent": lambda: chain((7, 5), L.LSTM(6, name="x")),
     "custom_step": custom_step,
     "checkpointed": checkpointed,
+    "recomputed_twice": recomputed_twice,
     "momentum": lambda: chain((4,), L.Dense(3), optimizer=keras.optimizers.SGD(momentum=0.9)),
     "sparse": lambda: chain((5, 4), L.Dense(3, "softmax"), loss="sparse_categorical_crossentropy"),
     "masked": lambda: chain((5,), L.Embedding(9, 4, mask_zero=True), L.LSTM(3, name="x"), L.Dense(2)),
@@ -150,8 +167,17 @@ def described(trace):
     }
 
 
+def contractions_left_to_jax(model):
+    """In what JAX itself traces of the step, after the step was traced here."""
+    trace_model(model, 8)
+    variables = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables, model.metrics_variables)
+    state = keras.tree.map_structure(lambda variable: variable.value, tuple(map(list, variables)))
+    return str(jax.make_jaxpr(model.train_step)(state, (np.zeros((8, 6)), np.zeros((8, 2))))).count("= dot_general")
+
+
 def main():
     told = {name: described(trace_model(make(), 8)) for name, make in TRACED.items()}
+    told["left_to_jax"] = contractions_left_to_jax(chain((6,), L.Dense(5), Recomputed(), L.Dense(2)))
     for name, make in REFUSED.items():
         model, x = make()
         before = keras.layers.Layer.__call__

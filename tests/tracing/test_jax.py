@@ -79,6 +79,21 @@ def test_checkpointed_work_is_marked_as_done_again(told):
     assert not operations(told["checkpointed"], layer="first", recomputed=True)
 
 
+def test_a_layer_computed_again_through_the_same_callable_keeps_all_its_work(told):
+    """JAX has seen the callable while the model was built and in the call before: neither takes away a product or a call."""
+    step = told["recomputed_twice"]
+    layer = "again/inner"
+    assert len(operations(step, name="dot_general", layer=layer, phase="forward")) == 2
+    assert len(operations(step, name="dot_general", layer=layer, recomputed=True)) == 2
+    assert len(operations(step, name="dot_general", layer=layer, phase="backward", recomputed=False)) == 4
+    assert [borders for borders in step["calls"] if borders[0] == layer] == [[layer, 1, 1]] * 2
+
+
+def test_what_jax_remembers_of_a_trace_is_not_left_to_the_user(told):
+    """JAX traces the step that was traced here as if it had not been: a Dense, one computed again, and one more."""
+    assert told["left_to_jax"] == 2 + 4 + 3
+
+
 def test_a_cell_inside_a_recurrent_layer_has_its_own_row_and_one_call(told):
     """JAX traces a loop's body more than once at times; what it threw away is not a call.
 

@@ -100,4 +100,4 @@ def _with_data(
     from epochwise.subjects.loading import load_subject
 
     named = DataSpec(source or "random", shape, classes, samples=batch_size, data_dir=data_dir, seed=seed)
-    return load_subject(spec, load_data(named), backend=backend, batch_size=batch_size, seed=seed)
+    return load_subject(spec, load_data(named, backend), backend=backend, batch_size=batch_size, seed=seed)

@@ -32,7 +32,7 @@ def subject_named(load: Load) -> Subject:
     Raises:
         EpochwiseError: the model or the data cannot be had, or do not fit each other.
     """
-    data = load_data(load.data)
+    data = load_data(load.data, load.backend)
     check_data(data, load.batch_size)
     return load_subject(parse_model(load.model), data, backend=load.backend, batch_size=load.batch_size, seed=load.seed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,13 @@ class DataSpec(msgspec.Struct, frozen=True):
     seed: int = 0
 
 
-def load_data(spec: DataSpec) -> Dataset:
+def load_data(spec: DataSpec, backend: str | None = None) -> Dataset:
     """Load the data that a specification names.
+
+    Args:
+        spec: where the data comes from.
+        backend: the one that the model will run on, as in :func:`~epochwise.subjects.backends.choose_backend`; a data function
+            that imports Keras receives it on this backend.
 
     Raises:
         UsageError: the specification does not fit together, or is none of the known kinds.
@@ -70,7 +76,7 @@ def load_data(spec: DataSpec) -> Dataset:
     if spec.source.endswith(".npz"):
         return _npz(spec.source)
     if ":" in spec.source:
-        return _from_function(spec.source)
+        return _from_function(spec.source, backend)
     raise UsageError(
         f"--data '{spec.source}' cannot be understood.",
         cause="It must be fashion-mnist, random, a file.npz, module:function or file.py:function.",
@@ -150,15 +156,19 @@ def _npz(source: str) -> Dataset:
     )
 
 
-def _from_function(source: str) -> Dataset:
+def _from_function(source: str, backend: str | None) -> Dataset:
     from epochwise.subjects import user_code
-    from epochwise.subjects.backends import choose_backend
+    from epochwise.subjects.backends import PLAIN_PYTORCH, bind_keras, choose_backend
 
     try:
         target = parse_target(source, what="--data")
     except ModelNotFoundError as problem:
         raise DataNotFoundError(problem.what, cause=problem.cause, remedy=problem.remedy) from None
-    with user_code.running(target, choose_backend(None)):
+    chosen = choose_backend(backend)
+    under_keras = "torch" if chosen == PLAIN_PYTORCH else chosen
+    if backend is not None and "keras" not in sys.modules:  # the function may import it
+        bind_keras(under_keras)
+    with user_code.running(target, under_keras):
         returned = user_code.function_of(target, user_code.load_module(target))(**target.arguments)
     x, y, x_test, y_test = _unpacked(returned, source)
     return make_dataset(target.name, x, y, x_test, y_test, provenance=f"{source}")

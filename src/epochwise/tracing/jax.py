@@ -9,7 +9,6 @@ here. XLA removes what a step does not need, so that is left out before anything
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -44,7 +43,7 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
     """
     prepare(model, x_spec, y_spec)
     recorder = LayerRecorder(top=id(model))
-    hooks = _Hooks()
+    hooks = _Hooks(recorder)
     lists = (
         list(model.trainable_variables),
         list(model.non_trainable_variables),
@@ -55,7 +54,7 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
     data = keras.tree.map_structure(lambda spec: jax.ShapeDtypeStruct(spec.shape, spec.dtype), (x_spec, y_spec))
     with unchanged(model), intercept(model, recorder, hooks), kept_apart(hooks.step):
         try:
-            closed = jax.make_jaxpr(functools.partial(model.train_step))(state, data)
+            closed = jax.make_jaxpr(model.train_step)(state, data)
         except Exception as error:
             raise TracingError(
                 f"The training step of model {model.name!r} could not be traced on JAX: "
@@ -84,16 +83,23 @@ def _abstract(array: Any) -> jax.ShapeDtypeStruct:
 class _Hooks(StepHooks):
     """Scopes and marks.
 
-    What JAX keeps of a function holds the scopes and marks of the call that it was traced in, so each call has its own.
+    What JAX keeps of a function holds the scopes and marks of the call that it was traced in. So a layer that is called again
+    is traced again; for all calls alike, tracing would take twice as long.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: LayerRecorder) -> None:
         self.step = f"step {next(_STEPS)}"
+        self._recorder = recorder
+        self._called: set[int] = set()
         self.variables: list[Any] = []
 
     @contextlib.contextmanager
     def scope(self, call: int) -> Iterator[None]:
-        with jax.named_scope(f"epochwise.{call}"), kept_apart(f"{self.step}, call {call}"):
+        layer = self._recorder.layer_of(call)
+        again = layer in self._called
+        self._called.add(layer)
+        apart = kept_apart(f"{self.step}, call {call}") if again else contextlib.nullcontext()
+        with jax.named_scope(f"epochwise.{call}"), apart:
             yield
 
     def is_tensor(self, candidate: object) -> bool:
