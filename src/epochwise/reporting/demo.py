@@ -95,9 +95,18 @@ def _fact(comparison: Comparison, label: str) -> Fact:
 
 
 def _tested(comparison: Comparison, place: int) -> str:
-    return next(row for row in facts(comparison) if row.label.startswith("test ")).values[place]
+    """The test figure of a model, after equally many epochs of both where they were trained for different lengths."""
+    same = _after_same(comparison)
+    return (same or next(row for row in facts(comparison) if row.label.startswith("test "))).values[place]
 
 
 def _after(comparison: Comparison, place: int) -> str:
-    """How many epochs were run to their end."""
+    """After how many epochs that was."""
+    same = _after_same(comparison)
+    if same is not None:
+        return same.label.removeprefix("  after ").removesuffix(" each")
     return next((row.values[place] for row in facts(comparison) if row.label == "  after"), NOTHING)
+
+
+def _after_same(comparison: Comparison) -> Fact | None:
+    return next((row for row in facts(comparison) if row.label.endswith(" each")), None)
