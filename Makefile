@@ -27,6 +27,7 @@ demo: data ## the question, answered on this machine (writes report.html and res
 	$(BIN)/epochwise demo --force --json $(OUT)/result.json --report $(OUT)/report.html
 
 test: env ## environment and tests, all three backends
+	@$(MAKE) --no-print-directory data || echo "the tests that need the real data are left out"
 	$(BIN)/python -m pytest -m "not long"
 
 test-long: env ## the tests that take minutes
