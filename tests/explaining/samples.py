@@ -90,6 +90,7 @@ def measured(
         epoch_seconds=Interval(epoch, 0.95 * epoch, 1.05 * epoch),
         whole_epochs=False,
         turn_seconds=turn,
+        turns=() if turn is None else (turn,),
         blocks=(Block(0.0, 10, 10 * step),),
         first_step_seconds=1.0,
         first_epoch_seconds=2.0,

@@ -39,6 +39,7 @@ class Simulated:
     def __init__(self, clock: Clock, name: str, step: float, steps_per_epoch: int, turn: float = 0.0) -> None:
         self.clock, self.name, self.step, self.steps_per_epoch, self.turn = clock, name, step, steps_per_epoch, turn
         self.next_step, self.epoch = 0, 1
+        self.stalls: dict[int, float] = {}
         self.requests: list[Request] = []
         self.raises_at: dict[int, BaseException] = {}
         self.profiler = True
@@ -68,7 +69,7 @@ class Simulated:
             taken = self.step * (OVERHEAD if go.profile else 1.0)
             self.next_step += 1
             if self.next_step == self.steps_per_epoch:
-                taken += self.turn
+                taken += self.turn + self.stalls.get(self.epoch, 0.0)
                 ended.append(EpochEnd(self.epoch, self.clock.now, {"loss": 1.0}, {"accuracy": 0.5}))
                 self.next_step, self.epoch = 0, self.epoch + 1
             self.clock.now += taken
@@ -107,6 +108,36 @@ def test_an_epoch_of_steps_and_a_turn(clock: Clock) -> None:
     assert measurement.ratio.median == second.epoch_seconds.median / first.epoch_seconds.median
     assert not first.whole_epochs
     assert any("put together from blocks" in note for note in first.notes)
+
+
+def test_turns_that_stall_are_said_and_left_out(clock: Clock) -> None:
+    """Even where half of the few turns stall, the epoch holds a usual turn, and the record keeps them all."""
+    one, two = Simulated(clock, "mlp", 0.002, 1875, turn=0.05), Simulated(clock, "cnn", 0.003, 1875, turn=0.05)
+    two.stalls = dict.fromkeys(range(1, 20, 2), 4.0)
+    first, second = run(one, two).measurement.models
+    assert second.epoch_seconds.median == pytest.approx(1875 * 0.003 + 0.05)
+    assert max(second.turns) == pytest.approx(4.05)
+    assert any("turns between epochs of cnn stalled (4 s at most, where 0.05 s is usual)" in note for note in second.notes)
+    assert not any("stalled" in note for note in first.notes)
+
+
+@pytest.mark.parametrize(
+    ("step", "steps_per_epoch", "seconds", "pairs", "steps"),
+    [
+        pytest.param(0.001, 1875, 60.0, (150, 300), (90, 110), id="short steps: many blocks"),
+        pytest.param(0.1, 1875, 200.0, (40, 70), (14, 17), id="long steps: enough of them in a block"),
+        pytest.param(1.0, 1875, 200.0, (40, 110), (1, 3), id="very long steps: enough blocks"),
+        pytest.param(0.01, 50, 60.0, (40, 60), (50, 50), id="short epochs: whole ones"),
+    ],
+)
+def test_blocks_are_short_but_worth_timing(
+    clock: Clock, step: float, steps_per_epoch: int, seconds: float, pairs: tuple[int, int], steps: tuple[int, int]
+) -> None:
+    """Up to 300 blocks of 0.05 s and 16 steps or more, at least 40 where that is possible."""
+    players = [Simulated(clock, name, step, steps_per_epoch) for name in ("mlp", "cnn")]
+    measurement = run(*players, seconds=seconds).measurement
+    assert pairs[0] <= measurement.pairs <= pairs[1]
+    assert all(steps[0] <= block.steps <= steps[1] for model in measurement.models for block in model.blocks)
 
 
 def test_short_epochs_are_measured_whole(clock: Clock) -> None:

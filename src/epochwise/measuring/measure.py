@@ -1,6 +1,6 @@
 """Measures one model, or two in turn: A B A B, block by block, then a profile of each.
 
-A block is so many steps of the model's own training loop. Where an epoch is shorter than a block, blocks are whole epochs.
+A block is so many steps of the model's own training loop. Where epochs are short, blocks are whole epochs.
 Otherwise an epoch is put together: its steps, at the median time of a step, and one turn (from the last step of an epoch to the
 first of the next), timed by itself.
 """
@@ -35,7 +35,12 @@ class Measured(NamedTuple):
 Progress = Callable[[float, float, str], None]
 """Called with what is done, of how much, and what is being done."""
 
-PAIRS_WANTED = 40
+MOST_PAIRS = 300
+"""Many short blocks give a narrower interval than few long ones: what disturbs a block is mostly shorter than a second."""
+FEWEST_PAIRS = 40
+"""That are planned for, where blocks of steps or epochs worth timing allow no more."""
+STEPS_WORTH_TIMING = 16
+"""In a block, so that waiting for the device at both ends weighs little."""
 SHORTEST_BLOCK_SECONDS = 0.05
 LEAST_SHARE = 1 / 3
 """Of the time of a pair, for the faster model: its steps are the noisier ones."""
@@ -138,7 +143,7 @@ class _Schedule:
         return workers + time.process_time()
 
     def _plan(self) -> None:
-        """Steps of a block of each model, so that the budget holds the wanted number of pairs."""
+        """Steps of a block of each model: short blocks, so that the budget holds many pairs, but blocks worth timing."""
         step_pair = sum(track.step_seconds for track in self.tracks)
         fewest = FEWEST_FOR_INTERVAL * 2 * step_pair
         if self.seconds < fewest:
@@ -147,12 +152,12 @@ class _Schedule:
                 f"{self.seconds:g} seconds are too few: one block of {names} takes {2 * step_pair:.3g} s,"
                 f" and {FEWEST_FOR_INTERVAL} of them are the fewest that give an interval.",
                 cause="a step of these models takes long, or --seconds is very small",
-                remedy=f"--seconds {math.ceil(2 * PAIRS_WANTED * step_pair)}",
+                remedy=f"--seconds {math.ceil(2 * FEWEST_PAIRS * step_pair)}",
             )
         shares = [max(LEAST_SHARE, track.step_seconds / step_pair) for track in self.tracks]
         for track, share in zip(self.tracks, shares, strict=True):
-            block_seconds = self.seconds / PAIRS_WANTED * share / sum(shares)
-            track.block_steps = _block_steps(track, max(block_seconds, SHORTEST_BLOCK_SECONDS))
+            seconds = self.seconds * share / sum(shares)
+            track.block_steps = _block_steps(track, seconds / MOST_PAIRS, seconds / FEWEST_PAIRS)
 
     def _alternate(self) -> None:
         began = time.monotonic()
@@ -214,12 +219,21 @@ class _Schedule:
         )
 
 
-def _block_steps(track: Track, seconds: float) -> int:
-    """Steps of a block of about so many seconds: whole epochs where those are short, else as fit an epoch without remainder."""
+def _block_steps(track: Track, shortest: float, longest: float) -> int:
+    """Steps of a block that takes between so many seconds.
+
+    Whole epochs if one is no longer than ``longest``, since then nothing need be put together; else as fit an epoch without
+    remainder.
+    """
     epoch = track.steps_per_epoch
-    steps = max(1, round(seconds / track.step_seconds))
+    shortest = max(shortest, SHORTEST_BLOCK_SECONDS)
+    epoch_seconds = epoch * track.step_seconds
+    if epoch_seconds <= max(shortest, longest):
+        return max(1, round(shortest / epoch_seconds)) * epoch
+    steps = max(shortest / track.step_seconds, min(STEPS_WORTH_TIMING, longest / track.step_seconds))
     if steps >= epoch - 1:
-        return max(1, round(steps / epoch)) * epoch
+        return epoch
+    steps = max(1, round(steps))
     blocks = max(1, round((epoch - 1) / (steps * (1 + LEAD_IN_SHARE))))
     room = (epoch - 1) // blocks
     return max(1, min(steps, room - min(LONGEST_LEAD_IN, math.ceil(room * LEAD_IN_SHARE))))

@@ -121,7 +121,9 @@ class ModelMeasurement(msgspec.Struct, frozen=True, kw_only=True):
         steps_per_epoch: calls of the training function in an epoch.
         epoch_seconds: an undisturbed epoch in steady state.
         whole_epochs: True when blocks were whole epochs; False when an epoch is put together from steps and one turn.
-        turn_seconds: time from the last step of an epoch to the first of the next, beyond a step; ``None`` if none was seen.
+        turn_seconds: usual time from the last step of an epoch to the first of the next, beyond a step: the lower quartile of
+            the turns; ``None`` if none was seen.
+        turns: all that were timed by themselves.
         blocks: every undisturbed block that counts.
         first_step_seconds: from the call of ``fit`` to the end of the first step: building, tracing, compiling.
         first_epoch_seconds: the whole first epoch.
@@ -143,6 +145,7 @@ class ModelMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     epoch_seconds: Interval
     whole_epochs: bool
     turn_seconds: float | None
+    turns: tuple[float, ...] = ()
     blocks: tuple[Block, ...]
     first_step_seconds: float
     first_epoch_seconds: float

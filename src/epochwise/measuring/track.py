@@ -18,6 +18,8 @@ FEWEST_STRETCHES = 4
 LEAD_IN_SHARE = 0.05
 LONGEST_LEAD_IN = 20
 GROWTH_WORTH_SAYING = 0.25
+STALL_SHARE = 0.05
+"""Of an epoch: a turn that exceeds the usual one by more is said to have stalled."""
 
 Expected = TypeVar("Expected")
 
@@ -151,8 +153,17 @@ class Track:
 
     @property
     def turn_seconds(self) -> float | None:
-        """Median time of a turn beyond a step, ``None`` if none was seen."""
-        return float(np.median(self.turns)) if self.turns else None
+        """Usual time of a turn beyond a step, ``None`` if none was seen.
+
+        It is the lower quartile: some turns stall for seconds, and with the few that there are, the median might be a stall.
+        """
+        return float(np.quantile(self.turns, 0.25, method="lower")) if self.turns else None
+
+    @property
+    def stalls(self) -> list[float]:
+        """Turns that took much longer than usual."""
+        longest = (self.turn_seconds or 0.0) + STALL_SHARE * self.steps_per_epoch * self.step_seconds
+        return [turn for turn in self.turns if turn > longest]
 
     @property
     def added_turn(self) -> float:
@@ -172,6 +183,12 @@ def record(track: Track, pairs: int) -> ModelMeasurement:
         notes.append(
             f"An epoch of {track.player.name} is put together from blocks of {track.block_steps:,} steps"
             f" ({track.steps_per_epoch:,} steps an epoch) {seen}."
+        )
+    if track.stalls and not track.whole_epochs:
+        notes.append(
+            f"{len(track.stalls)} of {len(track.turns)} turns between epochs of {track.player.name} stalled"
+            f" ({max(track.stalls):.2g} s at most, where {track.turn_seconds:.2g} s is usual)."
+            " The seconds per epoch hold a usual turn."
         )
     drift = growth([block.step_seconds for block in track.blocks])
     if drift > GROWTH_WORTH_SAYING:
@@ -194,6 +211,7 @@ def record(track: Track, pairs: int) -> ModelMeasurement:
         epoch_seconds=epoch,
         whole_epochs=track.whole_epochs,
         turn_seconds=track.turn_seconds,
+        turns=tuple(track.turns),
         blocks=tuple(track.blocks[:pairs]),
         first_step_seconds=track.first_step_seconds,
         first_epoch_seconds=first_epoch,
