@@ -74,11 +74,7 @@ def _causes(
         causes.append(Cause(KERNELS, known.busy.median - known.roofline, _kernel_evidence(known.busy, known.roofline, layers)))
         causes.append(Cause(OVERHEAD, steps - known.busy.median, _overhead_evidence(measured, known.busy, steps)))
     if turn:
-        causes.append(
-            Cause(
-                TURN, turn, "usual turn seen: from the last step of an epoch to the first of the next"
-            )
-        )
+        causes.append(Cause(TURN, turn, "usual turn seen: from the last step of an epoch to the first of the next"))
     return tuple(sorted(causes, key=lambda cause: -cause.seconds))
 
 
