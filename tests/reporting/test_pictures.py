@@ -6,6 +6,7 @@ import math
 import re
 import xml.etree.ElementTree as ET
 
+import msgspec
 import pytest
 
 from epochwise.errors import OutputExistsError, UsageError
@@ -35,6 +36,25 @@ def test_the_arithmetic_is_a_sum_of_its_own():
         "÷ 16.5", "× 89.3", "5.40", "× 1.51", "÷ 1.21", "÷ 3.23", "2.09"
     ]  # fmt: skip
     assert "arithmetic" not in [step.name for step in steps(samples.without_macs())]
+
+
+def test_a_bound_that_is_not_known_runs_to_the_edge():
+    """Its whisker has one tick, at the end that is known, and stays within the scale."""
+    comparison = samples.question()
+    known = [step.low for step in steps(comparison) if step.low is not None]
+    open_ended = [
+        msgspec.structs.replace(factor, low={"waiting": 0.0}.get(factor.name, factor.low), high=None)
+        if factor.name in {"kernels", "waiting"}
+        else factor
+        for factor in comparison.factors
+    ]
+    changed = msgspec.structs.replace(comparison, factors=tuple(open_ended))
+    kernels, waiting = (step for step in steps(changed) if step.name in {"kernels", "waiting"})
+    assert kernels.high == waiting.high == math.inf
+    assert kernels.low in known
+    assert waiting.low == 0.0
+    ET.fromstring(picture(changed).decode())
+    assert picture(changed) != picture(comparison)
 
 
 @pytest.mark.parametrize("name", [*samples.COMPARISONS, "demo"])

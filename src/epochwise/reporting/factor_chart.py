@@ -33,7 +33,8 @@ THIN = 0.01
 class Step(NamedTuple):
     """One bar: from the product so far to the product with it.
 
-    ``kind`` is ``step``, ``subtotal`` or ``total``; the latter two begin at 1. ``low`` and ``high`` are the ends of a whisker.
+    ``kind`` is ``step``, ``subtotal`` or ``total``; the latter two begin at 1. ``low`` and ``high`` are the ends of a
+    whisker: 0 or infinite where it has none on that side, ``None`` where there is no whisker.
     """
 
     name: str
@@ -58,7 +59,10 @@ def steps(comparison: Comparison) -> list[Step]:
     rows = [row for row in factor_rows(comparison) if row.ratio is not None]
     found: list[Step] = []
     for place, row in enumerate(rows):
-        low, high = (None if bound is None else row.before * bound for bound in (row.low, row.high))
+        low = high = None
+        if row.low is not None or row.high is not None:
+            low = row.before * (row.low or 0.0)
+            high = math.inf if row.high is None else row.before * row.high
         meaning = FACTORS.get(row.name, "not told apart")
         found.append(Step(row.name, meaning, "step", row.before, row.after, factor_text(row.ratio), low, high))
         if row.name == "reuse" and place + 1 < len(rows):
@@ -74,7 +78,8 @@ def chart(comparisons: Sequence[Comparison], width: int) -> Any:
     import altair as alt
 
     every = [steps(comparison) for comparison in comparisons]
-    ends = [value for found in every for step in found for value in (step.start, step.end, step.low, step.high) if value]
+    values = [value for found in every for step in found for value in (step.start, step.end, step.low, step.high)]
+    ends = [value for value in values if value and math.isfinite(value)]
     domain = (min(ends), max(ends))
     if domain[0] == domain[1]:
         domain = (0.5, 2.0)
@@ -191,17 +196,26 @@ class _Panel:
         return [bar.encode(x2="end:Q", color=colour), end.encode(color=colour)]
 
     def whiskers(self) -> list[Any]:
-        """How far the end of a bar may be off."""
-        rows = [
-            {"low": step.low, "high": step.high, "at": self.middle[step.name]}
-            for step in self.found
-            if step.low is not None and step.high is not None
-        ]
+        """How far the end of a bar may be off; an end that is not known runs to the edge of the scale, without a tick."""
+        rows: list[dict[str, Any]] = []
+        ends: list[dict[str, Any]] = []
+        for step in self.found:
+            if step.low is None or step.high is None:
+                continue
+            at = self.middle[step.name]
+            low, high = self.reach(step)
+            rows.append({"low": low, "high": high, "at": at})
+            ends += [{"end": end, "at": at} for end, known in ((low, step.low), (high, step.high)) if end == known]
         if not rows:
             return []
         rule = self.base(rows, "low").mark_rule(color=light("whisker"), strokeWidth=1.5).encode(x2="high:Q")
         tick = {"color": light("whisker"), "orient": "vertical", "height": BAR * 0.4, "thickness": 1.5, "opacity": 1}
-        return [rule, *(self.base(rows, end).mark_tick(**tick) for end in ("low", "high"))]
+        return [rule, self.base(ends, "end").mark_tick(**tick)]
+
+    def reach(self, step: Step) -> tuple[float, float]:
+        """Ends of a whisker within the scale; the end of the bar where there is none."""
+        low, high = (step.end if bound is None else bound for bound in (step.low, step.high))
+        return max(low, self.domain[0]), min(high, self.domain[1])
 
     def values(self) -> list[Any]:
         """The factor beyond the end of its bar, or of its whisker."""
@@ -209,7 +223,7 @@ class _Panel:
         for right in (True, False):
             rows = [
                 {
-                    "edge": (max if right else min)(step.end, step.low or step.end, step.high or step.end),
+                    "edge": (max if right else min)(step.end, *self.reach(step)),
                     "at": self.middle[step.name],
                     "value": times_as_long(step.end)[0] if step.name == TOTAL and self.alone else step.value,
                 }
