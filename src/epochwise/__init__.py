@@ -3,6 +3,7 @@
 The verbs are functions, and each returns a record::
 
     epochwise.count(model)                            what a training step costs, layer by layer; nothing is run
+    epochwise.explain(model, x, y)                    where an epoch goes, and what it could be
     epochwise.compare({"mlp": a, "cnn": b}, x, y)     why the second takes k times the first
     epochwise.machine()                               what this computer can do
     epochwise.demo()                                  the question that started it, answered here
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from epochwise.errors import EpochwiseError
     from epochwise.explaining.compare import compare
     from epochwise.explaining.demo import run_demo as demo
-    from epochwise.explaining.explanation import Comparison, Demo
+    from epochwise.explaining.explain import explain
+    from epochwise.explaining.explanation import Comparison, Demo, Explanation
     from epochwise.machines import machine
     from epochwise.machines.machine import Machine
     from epochwise.reporting.records import load
@@ -33,10 +35,12 @@ __all__ = [
     "Counts",
     "Demo",
     "EpochwiseError",
+    "Explanation",
     "Machine",
     "compare",
     "count",
     "demo",
+    "explain",
     "load",
     "machine",
 ]
@@ -46,10 +50,12 @@ _HOMES = {
     "Counts": ("counting.counts", "Counts"),
     "Demo": ("explaining.explanation", "Demo"),
     "EpochwiseError": ("errors", "EpochwiseError"),
+    "Explanation": ("explaining.explanation", "Explanation"),
     "Machine": ("machines.machine", "Machine"),
     "compare": ("explaining.compare", "compare"),
     "count": ("counting", "count"),
     "demo": ("explaining.demo", "run_demo"),
+    "explain": ("explaining.explain", "explain"),
     "load": ("reporting.records", "load"),
     "machine": ("machines", "machine"),
 }

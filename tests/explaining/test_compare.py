@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epochwise.explaining.compare import distinct, explain_ratio
+from epochwise.explaining.compare import explain_ratio
 from epochwise.explaining.explanation import Comparison
+from epochwise.explaining.loads import distinct
 from tests.explaining.samples import counts, machine, measured, pair
 
 

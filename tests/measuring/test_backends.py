@@ -30,7 +30,8 @@ def convolution(input_shape, output_shape):
 
 CODE = """
 import sys
-from epochwise.explaining.compare import compare_named, loads_for
+from epochwise.explaining.compare import compare_named
+from epochwise.explaining.loads import loads_for
 from epochwise.subjects.datasets import DataSpec
 
 file, backend = sys.argv[1:]

@@ -111,7 +111,8 @@ def test_no_worker_outlives_the_measuring_process(tmp_path: Path, number: signal
     """Killed, terminated or interrupted in the midst of measuring, the command leaves no process."""
     (tmp_path / "small.py").write_text(MODULE)
     code = f"""
-        from epochwise.explaining.compare import compare_named, loads_for
+        from epochwise.explaining.compare import compare_named
+        from epochwise.explaining.loads import loads_for
         from epochwise.subjects.datasets import DataSpec
         data = DataSpec("random", (4, 4), 3, samples=32000)
         names = [{str(tmp_path / "small.py")!r} + ":build"] * 2

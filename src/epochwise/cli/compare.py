@@ -49,7 +49,8 @@ def compare(
         if path:
             check_output(path, force)
     from epochwise.errors import WorkerDiedError
-    from epochwise.explaining.compare import compare_named, explain_kept, loads_for
+    from epochwise.explaining.compare import compare_named, explain_kept
+    from epochwise.explaining.loads import loads_for
     from epochwise.subjects.datasets import DataSpec
 
     where = DataSpec(data, parse_shape(input_shape) if input_shape else None, classes, data_dir=data_dir, seed=seed)

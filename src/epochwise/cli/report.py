@@ -59,8 +59,12 @@ def _check_apart(*names: str | None) -> None:
 def _drawn(record: AnyRecord) -> RenderableType:
     """What the terminal shows of it."""
     from epochwise.counting.counts import Counts
-    from epochwise.explaining.explanation import Comparison, Demo
+    from epochwise.explaining.explanation import Comparison, Demo, Explanation
 
+    if isinstance(record, Explanation):
+        from epochwise.reporting import explanation
+
+        return explanation.render(record)
     if isinstance(record, Comparison):
         from epochwise.reporting import comparison
 

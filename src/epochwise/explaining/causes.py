@@ -34,7 +34,7 @@ def explain_model(counts: Counts, measured: ModelMeasurement, machine: Machine) 
         busy=busy_seconds(measured),
         wall=measured.epoch_seconds.median,
     )
-    parts = where(measured)
+    parts = where(measured, counts, machine)
     explanation = ModelExplanation(
         name=measured.name,
         counts=counts,

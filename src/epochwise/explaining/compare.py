@@ -2,68 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from epochwise.errors import UsageError, WorkerDiedError
 from epochwise.explaining.causes import explain_model
-from epochwise.explaining.explanation import Comparison, ModelExplanation, summary
+from epochwise.explaining.explanation import Comparison, summary
 from epochwise.explaining.identity import ratio_of
+from epochwise.explaining.notes import counting_notes
 from epochwise.explaining.sentences import answer
+from epochwise.explaining.wording import FRAMEWORKS
 from epochwise.machines.machine import Machine
 from epochwise.machines.measure import machine as this_machine
 from epochwise.measuring.live import measure_live
 from epochwise.measuring.measure import Measured, Progress, measure
 from epochwise.measuring.measurement import Measurement
 from epochwise.measuring.messages import Load
-from epochwise.subjects.backends import choose_backend
-from epochwise.subjects.datasets import DataSpec
 from epochwise.subjects.loading import subject_of
-from epochwise.subjects.models import parse_model
-
-FRAMEWORKS = {
-    "tensorflow": "Keras on TensorFlow",
-    "jax": "Keras on JAX",
-    "torch": "Keras on PyTorch",
-    "pytorch": "plain PyTorch",
-}
-
-
-def loads_for(
-    models: Iterable[str],
-    data: DataSpec,
-    *,
-    backend: str | None,
-    batch_size: int,
-    seed: int,
-    names: Sequence[str] | None = None,
-) -> list[Load]:
-    """Requests for models given by name, checked as far as that goes without running anything.
-
-    Args:
-        models: MODEL strings.
-        data: to train on.
-        backend: of Keras; ``None`` for the one that Keras would take. Files that speak PyTorch alone need none.
-        batch_size: samples in a step.
-        seed: of weights and order.
-        names: for the models; by default what the MODEL strings call them.
-
-    Raises:
-        ModelNotFoundError: no such file, module or function.
-        BackendMissingError: the backend is not installed.
-    """
-    specs = [parse_model(text) for text in models]
-    chosen = choose_backend(backend)
-    names = distinct(names or [spec.name for spec in specs])
-    return [
-        Load(model=spec.text, data=data, backend=chosen, batch_size=batch_size, seed=seed, name=name)
-        for spec, name in zip(specs, names, strict=True)
-    ]
-
-
-def distinct(names: Sequence[str]) -> list[str]:
-    """The names, with a number behind those that occur more than once."""
-    return [f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name for place, name in enumerate(names)]
 
 
 def compare_named(loads: Sequence[Load], seconds: float, progress: Progress | None = None) -> Comparison:
@@ -156,8 +111,7 @@ def explain_ratio(measured: Measured, processor: Machine) -> Comparison:
         notes=(
             *measurement.notes,
             *_devices(measurement),
-            *_notes(first.counts.notes, second.counts.notes),
-            *_uncounted(first, second),
+            *counting_notes(first.counts, second.counts),
         ),
     )
 
@@ -171,17 +125,3 @@ def _devices(measurement: Measurement) -> list[str]:
         f"{first.name} ran on {first.device} and {second.name} on {second.device}; the roofline of the accelerator is held"
         " against both, so the factors memory and kernels compare devices as well as models."
     ]
-
-
-def _notes(*groups: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(note for group in groups for note in group))
-
-
-def _uncounted(*models: ModelExplanation) -> list[str]:
-    notes = []
-    for model in models:
-        rows = model.counts.uncounted
-        if rows:
-            names = ", ".join(dict.fromkeys(row.operation for row in rows))
-            notes.append(f"{model.name} has operations without a rule, whose work is in no figure: {names}.")
-    return notes

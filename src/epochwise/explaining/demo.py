@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from epochwise.errors import BackendMissingError, WorkerDiedError
-from epochwise.explaining.compare import FRAMEWORKS, compare_named, loads_for
+from epochwise.explaining.compare import compare_named
 from epochwise.explaining.explanation import Comparison, Demo
+from epochwise.explaining.loads import loads_for
 from epochwise.explaining.question import answer_question
+from epochwise.explaining.wording import FRAMEWORKS
 from epochwise.measuring.measure import Progress
 from epochwise.subjects.backends import installed_backends
 from epochwise.subjects.datasets import DataSpec

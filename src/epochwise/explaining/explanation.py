@@ -44,12 +44,23 @@ class Part(msgspec.Struct, frozen=True):
         phase: ``forward``, ``backward``, ``update``, or ``None`` where that has no meaning.
         seconds: of an epoch.
         share: of the epoch.
+        roofline_seconds: the least that this layer and phase can take on this machine; ``None`` where nothing was counted.
+        flops_per_second: achieved, 2 FLOPs for each MAC; ``None`` where there are no MACs.
+        bytes_per_second: achieved, of the bytes at the layer's borders; ``None`` where there are none.
     """
 
     name: str
     phase: str | None
     seconds: float
     share: float
+    roofline_seconds: float | None = None
+    flops_per_second: float | None = None
+    bytes_per_second: float | None = None
+
+    @property
+    def times_roofline(self) -> float | None:
+        """How far from the best that this machine can do; ``None`` where that is not known."""
+        return self.seconds / self.roofline_seconds if self.roofline_seconds else None
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -65,6 +76,20 @@ class Cause(msgspec.Struct, frozen=True):
     name: str
     seconds: float
     evidence: str
+
+
+class WhatIf(msgspec.Struct, frozen=True):
+    """What an epoch would take if one thing were otherwise.
+
+    Attributes:
+        name: ``no waiting``, or ``kernels at the roofline``.
+        epoch_seconds: predicted; low and high if the profiler's cost fell wholly inside, or wholly outside the kernels.
+        assumption: what is taken to be otherwise, and what to stay.
+    """
+
+    name: str
+    epoch_seconds: Interval
+    assumption: str
 
 
 class ModelExplanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +160,30 @@ class Comparison(Record, frozen=True, kw_only=True):
     models: tuple[ModelExplanation, ModelExplanation]
     ratio: Interval
     factors: tuple[FactorRatio, ...]
+    machine: Machine
+    measurement: MeasurementSummary
+    answer: str
+    notes: tuple[str, ...] = ()
+
+
+class Explanation(Record, frozen=True, kw_only=True):
+    """Where an epoch of one model goes, why, and what it could be.
+
+    Attributes:
+        schema: ``epochwise/explain/1``.
+        backend: of the model.
+        model: parts, causes, factors.
+        what_ifs: predicted epochs, shortest first; empty where no profile could be made.
+        machine: what the roofline rests on.
+        measurement: how it was measured.
+        answer: in sentences.
+        notes: what a reader must know to trust the figures.
+    """
+
+    schema: str = "epochwise/explain/1"
+    backend: str
+    model: ModelExplanation
+    what_ifs: tuple[WhatIf, ...]
     machine: Machine
     measurement: MeasurementSummary
     answer: str

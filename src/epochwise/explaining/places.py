@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 
+from epochwise.counting.counts import Counts, Work
 from epochwise.explaining.explanation import Part
+from epochwise.explaining.roofline import FLOPS_PER_MAC, work_seconds
+from epochwise.machines.machine import Machine
 from epochwise.measuring.measurement import Interval, ModelMeasurement
 
 WAITING = "waiting"
@@ -36,10 +39,15 @@ def busy_seconds(measured: ModelMeasurement) -> Interval | None:
     return Interval(profile.busy_share * steps, low * steps, high * steps)
 
 
-def where(measured: ModelMeasurement) -> tuple[Part, ...]:
+def where(measured: ModelMeasurement, counts: Counts, machine: Machine) -> tuple[Part, ...]:
     """The parts of the epoch, longest first; their sum is the epoch time.
 
     Kernels that the profile assigns to no layer are "unattributed". Without a profile, all but the turn is.
+
+    Args:
+        measured: the model's part of a measurement.
+        counts: of its training step, for what each layer achieves.
+        machine: what it was measured on.
     """
     epoch, turn = measured.epoch_seconds.median, turn_seconds(measured)
     seconds: dict[tuple[str, str | None], float] = defaultdict(float)
@@ -54,8 +62,30 @@ def where(measured: ModelMeasurement) -> tuple[Part, ...]:
             if kernel.layer is not None:
                 seconds[kernel.layer, kernel.phase] += kernel.seconds_per_step * scale
     seconds[UNATTRIBUTED, None] = epoch - math.fsum(seconds.values())
-    parts = [Part(name, phase, part, part / epoch) for (name, phase), part in seconds.items()]
+    rows = {row.name: row for row in counts.layers}
+    steps = measured.samples / counts.batch_size
+    parts = []
+    for (name, phase), spent in seconds.items():
+        work: Work | None = getattr(rows[name], phase) if phase is not None and name in rows else None
+        parts.append(_part(name, phase, spent, epoch, work, steps, machine))
     return tuple(sorted(parts, key=lambda part: -part.seconds))
+
+
+def _part(
+    name: str, phase: str | None, seconds: float, epoch: float, work: Work | None, steps: float, machine: Machine
+) -> Part:
+    """One part, with what it achieves where work was counted for it."""
+    if work is None or seconds <= 0 or not work_seconds(work, machine):
+        return Part(name, phase, seconds, seconds / epoch)
+    return Part(
+        name,
+        phase,
+        seconds,
+        seconds / epoch,
+        roofline_seconds=steps * work_seconds(work, machine),
+        flops_per_second=FLOPS_PER_MAC * work.macs * steps / seconds if work.macs else None,
+        bytes_per_second=work.bytes * steps / seconds if work.bytes else None,
+    )
 
 
 def busy_by_layer(parts: tuple[Part, ...]) -> dict[str, float]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from epochwise.explaining.compare import FRAMEWORKS
 from epochwise.explaining.explanation import Comparison, ModelExplanation, QuestionAnswer
 from epochwise.explaining.places import busy_by_layer
-from epochwise.explaining.wording import bytes_text, listed, percent, seconds_text, times
+from epochwise.explaining.wording import FRAMEWORKS, bytes_text, listed, percent, seconds_text, times
 
 BYTES_PER_PARAMETER = 4
 EVALUATIONS = 3

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+FRAMEWORKS = {
+    "tensorflow": "Keras on TensorFlow",
+    "jax": "Keras on JAX",
+    "torch": "Keras on PyTorch",
+    "pytorch": "plain PyTorch",
+}
+"""Backends as sentences name them."""
+
 
 def times(value: float) -> str:
     """A factor: three digits above 100, two or three below."""

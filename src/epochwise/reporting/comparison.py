@@ -50,7 +50,7 @@ def render(comparison: Comparison) -> RenderableType:
         Sized(lambda width: _factors(comparison, width)),
         Sized(lambda width: _where(comparison, width)),
         _causes(comparison),
-        _evidence(comparison),
+        evidence_of(comparison.models),
         notes([profiler(model) for model in comparison.models], "What the profiler cost (it is in no time above)"),
         Group(heading("Answer"), Text(comparison.answer)),
         notes(comparison.notes),
@@ -142,7 +142,7 @@ def _where(comparison: Comparison, width: int) -> Group:
 def _columns(model: ModelExplanation, unit: Unit) -> int:
     """Columns that the table of an epoch's parts takes with its labels whole."""
     parts = largest(model.where, MOST_PARTS)
-    return max(len(_label(part.name, part.phase)) for part in parts) + _number_columns(model, unit) + BESIDE
+    return max(len(label(part.name, part.phase)) for part in parts) + _number_columns(model, unit) + BESIDE
 
 
 def _number_columns(model: ModelExplanation, unit: Unit) -> int:
@@ -154,22 +154,22 @@ def _parts(model: ModelExplanation, unit: Unit, width: int) -> Table:
     """The largest parts of one epoch, their sum below."""
     rows = largest(model.where, MOST_PARTS)
     numbers = _number_columns(model, unit)
-    label = min(_columns(model, unit), width) - numbers - BESIDE
+    columns = min(_columns(model, unit), width) - numbers - BESIDE
     table = plain_table(gap=1)
-    table.add_column(Text(shortened(model.name, label)), width=label, no_wrap=True)
+    table.add_column(Text(shortened(model.name, columns)), width=columns, no_wrap=True)
     table.add_column(unit.name, justify="right", width=numbers, no_wrap=True)
     table.add_column("share", justify="right", width=SHARE_COLUMNS, no_wrap=True)
     table.add_column("", width=BAR_COLUMNS, no_wrap=True)
     for part in rows:
         style = DIM if part.name in QUIET else ""
-        text = Text(_label(part.name, part.phase, label), style)
+        text = Text(label(part.name, part.phase, columns), style)
         table.add_row(text, unit.text(part.seconds), share_text(part.share), Text(bar(part.share, BAR_COLUMNS), style))
     epoch = model.epoch_seconds.median
     table.add_row(Text("epoch", "bold"), Text(unit.text(epoch), "bold"), Text(share_text(1.0), "bold"), "")
     return table
 
 
-def _label(name: str, phase: str | None, columns: int = 1000) -> str:
+def label(name: str, phase: str | None, columns: int = 1000) -> str:
     """A part in so many columns: the phase is kept whole."""
     if phase is None:
         return shortened(name, columns)
@@ -202,10 +202,10 @@ def _seconds(row: CauseRow, unit: Unit, style: str = "") -> tuple[Text, Text, Te
     )
 
 
-def _evidence(comparison: Comparison) -> RenderableType | None:
+def evidence_of(models: tuple[ModelExplanation, ...]) -> RenderableType | None:
     """What was measured for each cause that matters."""
     lines: list[RenderableType] = []
-    for model in comparison.models:
+    for model in models:
         for name, found in evidence(model, LEAST_EVIDENCE):
             lines.append(Padding(Text.assemble((f"{model.name}, {name}: ", "bold"), found), (0, 0, 0, 2)))
     return Group(heading("Evidence"), *lines) if lines else None

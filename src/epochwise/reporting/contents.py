@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from epochwise.explaining.explanation import Comparison, FactorRatio, ModelExplanation, Part
+from epochwise.explaining.explanation import Comparison, Explanation, FactorRatio, ModelExplanation, Part
 from epochwise.measuring.measurement import EpochEnd
-from epochwise.reporting.figures import NOTHING, Unit, exact_text, interval_text, ratio_text, share_text, unit_for
+from epochwise.reporting.figures import NOTHING, Unit, digits, exact_text, interval_text, ratio_text, share_text, unit_for
 
 FACTORS = {
     "parameters": "how many weights there are",
@@ -86,7 +86,7 @@ class CauseRow(NamedTuple):
 
 def framework(backend: str) -> str:
     """A backend as sentences name it; two that are joined, both."""
-    from epochwise.explaining.compare import FRAMEWORKS
+    from epochwise.explaining.wording import FRAMEWORKS
 
     return " against ".join(FRAMEWORKS.get(name, name) for name in backend.split(" / "))
 
@@ -105,24 +105,28 @@ def times_as_long(ratio: float) -> tuple[str, str]:
     return (f"{ratio_text(ratio)} times", "as long") if ratio >= 0.995 else (ratio_text(ratio), "of the time")  # noqa: PLR2004
 
 
-def setting(comparison: Comparison) -> list[tuple[str, str]]:
+def setting(record: Comparison | Explanation) -> list[tuple[str, str]]:
     """On what, with what and how it was measured."""
-    first, second = (model.measurement for model in comparison.models)
-    machine, how = comparison.machine, comparison.measurement
-    steps = f"{first.steps_per_epoch:,}" + (
-        "" if first.steps_per_epoch == second.steps_per_epoch else f" and {second.steps_per_epoch:,}"
-    )
-    size = f"{first.batch_size}" + ("" if first.batch_size == second.batch_size else f" and {second.batch_size}")
+    models = [model.measurement for model in models_of(record)]
+    machine, how = record.machine, record.measurement
+    steps = " and ".join(dict.fromkeys(f"{model.steps_per_epoch:,}" for model in models))
+    size = " and ".join(dict.fromkeys(str(model.batch_size) for model in models))
     cores = "1 core" if machine.cores == 1 else f"{machine.cores} cores"
     where = f"{machine.name}, {cores}" if machine.device == "cpu" else f"{machine.name} ({machine.device})"
+    blocks = f"{how.pairs} undisturbed blocks{' of each model, in turn' if len(models) > 1 else ''}"
     stopped = ", then interrupted" if how.interrupted else ""
     return [
-        ("backend", framework(comparison.backend)),
+        ("backend", framework(record.backend)),
         ("data", how.data),
         ("batch", f"{size} samples; {steps} steps in an epoch"),
         ("machine", where),
-        ("measured", f"{how.pairs} undisturbed blocks of each model, in turn, {how.measuring_seconds:.0f} s in all{stopped}"),
+        ("measured", f"{blocks}, {how.measuring_seconds:.0f} s in all{stopped}"),
     ]
+
+
+def models_of(record: Comparison | Explanation) -> tuple[ModelExplanation, ...]:
+    """The models that a record explains."""
+    return record.models if isinstance(record, Comparison) else (record.model,)
 
 
 def facts(comparison: Comparison) -> list[Fact]:
@@ -232,6 +236,31 @@ def _length(ends: list[tuple[EpochEnd, str, float]]) -> str:
 def epochs_text(epochs: int) -> str:
     """``1 epoch``, ``3 epochs``."""
     return "1 epoch" if epochs == 1 else f"{epochs} epochs"
+
+
+def epoch_times(model: ModelExplanation) -> list[tuple[str, str]]:
+    """What an epoch takes, the first one, the best possible, and how good the model was."""
+    epoch, best = model.epoch_seconds, model.roofline_seconds
+    unit = unit_for(epoch.median)
+    rows = [
+        ("epoch", f"{unit.named(epoch.median)} (95 % interval {interval_text(epoch.low, epoch.high, unit)})"),
+        ("first epoch", f"{unit_for(model.first_epoch_seconds).named(model.first_epoch_seconds)}, with tracing and compiling"),
+    ]
+    if best:
+        rows.append(("best possible", f"{unit_for(best).named(best)}: the roofline of this machine, layer by layer"))
+    if ends := evaluated(model):
+        end, name, figure = ends[-1]
+        rows.append((f"test {name}", f"{figure:.4f} after epoch {end.epoch}"))
+    return rows
+
+
+def achieved(part: Part) -> tuple[str, str, str]:
+    """GFLOP/s, GB/s and how many times the best possible time a part takes."""
+    return (
+        NOTHING if part.flops_per_second is None else digits(part.flops_per_second / 1e9),
+        NOTHING if part.bytes_per_second is None else digits(part.bytes_per_second / 1e9),
+        NOTHING if part.times_roofline is None else digits(part.times_roofline),
+    )
 
 
 def factor_rows(comparison: Comparison) -> list[FactorRow]:

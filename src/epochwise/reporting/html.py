@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from epochwise.counting.counts import Counts
-from epochwise.explaining.explanation import Comparison, Demo
+from epochwise.explaining.explanation import Comparison, Demo, Explanation
 from epochwise.machines.machine import Machine
 from epochwise.reporting import contents, figures, palette
 from epochwise.reporting.counts import MEMORY
@@ -22,7 +22,7 @@ from epochwise.reporting.demo import QUESTIONS, factor_cell, factor_names
 from epochwise.reporting.factor_chart import NARROW
 from epochwise.reporting.machine import level
 from epochwise.reporting.records import AnyRecord
-from epochwise.reporting.view import explained, sections
+from epochwise.reporting.view import cause_segment, explained, sections
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -38,10 +38,13 @@ def page(record: AnyRecord) -> str:
     """The record as an HTML document.
 
     Args:
-        record: counts, a machine, a comparison, or a demo.
+        record: counts, a machine, an explanation, a comparison, or a demo.
     """
     if isinstance(record, Comparison):
         return _filled("comparison.html", title=contents.headline(record), item=_comparison(record))
+    if isinstance(record, Explanation):
+        title = f"{record.model.name}: where an epoch goes"
+        return _filled("explanation.html", title=title, item=_explanation(record))
     if isinstance(record, Demo):
         return _demo(record)
     if isinstance(record, Counts):
@@ -82,6 +85,7 @@ def _comparison(comparison: Comparison, with_picture: bool = True) -> dict[str, 
     first, second = comparison.models
     return {
         "record": comparison,
+        "models": comparison.models,
         "names": [first.name, second.name],
         "over": f"{second.name} / {first.name}" if len(first.name + second.name) < HEAD_LETTERS else "second / first",
         "backend": contents.framework(comparison.backend),
@@ -91,7 +95,9 @@ def _comparison(comparison: Comparison, with_picture: bool = True) -> dict[str, 
         "setting": contents.setting(comparison),
         "facts": contents.facts(comparison),
         "factors": contents.factor_rows(comparison),
-        "explained": [explained(model, comparison) for model in comparison.models],
+        "explained": [
+            explained(model, unit) for model, unit in zip(comparison.models, contents.units_of(comparison), strict=True)
+        ],
         "causes": sections(comparison),
         "profiler": [contents.profiler(model) for model in comparison.models],
         "picture": _both(lambda width: _inline([comparison], width), 940) if with_picture else None,
@@ -99,6 +105,43 @@ def _comparison(comparison: Comparison, with_picture: bool = True) -> dict[str, 
         "blocks": _both(lambda width: block_times(comparison, width)),
         "counts": [_counts(model.counts) for model in comparison.models],
         "machine": _machine(comparison.machine),
+    }
+
+
+def _explanation(explanation: Explanation) -> dict[str, Any]:
+    """All that the page of one model shows."""
+    model = explanation.model
+    epoch = model.epoch_seconds.median
+    unit = figures.unit_for(epoch)
+    longest = sum(max(0.0, cause.seconds) for cause in model.causes)
+    return {
+        "record": explanation,
+        "models": (model,),
+        "unit": unit,
+        "setting": contents.setting(explanation),
+        "times": contents.epoch_times(model),
+        "explained": [explained(model, unit)],
+        "causes": [
+            (
+                cause_segment(cause.name, cause.seconds, epoch, longest, unit),
+                unit.text(cause.seconds),
+                cause,
+                cause.seconds / epoch,
+            )
+            for cause in model.causes
+        ],
+        "what_ifs": [
+            (
+                item,
+                unit.named(item.epoch_seconds.median),
+                figures.interval_text(item.epoch_seconds.low, item.epoch_seconds.high, unit),
+            )
+            for item in explanation.what_ifs
+        ],
+        "profiler": [contents.profiler(model)],
+        "blocks": None,
+        "counts": [_counts(model.counts)],
+        "machine": _machine(explanation.machine),
     }
 
 

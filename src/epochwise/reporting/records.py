@@ -9,13 +9,19 @@ import msgspec
 
 from epochwise.counting.counts import Counts
 from epochwise.errors import RecordError, UsageError
-from epochwise.explaining.explanation import Comparison, Demo
+from epochwise.explaining.explanation import Comparison, Demo, Explanation
 from epochwise.machines.machine import Machine
 from epochwise.records import Record
 
-AnyRecord = Counts | Machine | Comparison | Demo
+AnyRecord = Counts | Machine | Explanation | Comparison | Demo
 
-KINDS: dict[str, type[AnyRecord]] = {"count": Counts, "machine": Machine, "compare": Comparison, "demo": Demo}
+KINDS: dict[str, type[AnyRecord]] = {
+    "count": Counts,
+    "machine": Machine,
+    "explain": Explanation,
+    "compare": Comparison,
+    "demo": Demo,
+}
 """By the middle of the schema: ``epochwise/count/1``."""
 VERSION = 1
 HOW_TO = "epochwise compare MODEL MODEL --json result.json"

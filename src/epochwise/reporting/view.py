@@ -9,11 +9,11 @@ from epochwise.reporting.contents import (
     QUIET,
     REST,
     CauseRow,
+    achieved,
     cause_rows,
     common_unit,
     evidence,
     largest,
-    units_of,
 )
 from epochwise.reporting.figures import NOTHING, Unit, share_text
 
@@ -46,13 +46,14 @@ class Segment(NamedTuple):
 
 
 class PartRow(NamedTuple):
-    """A row of the table of where an epoch goes."""
+    """A row of the table of where an epoch goes; ``achieved`` is GFLOP/s, GB/s and times the best possible."""
 
     name: str
     phase: str
     colour: str
     seconds: str
     share: float
+    achieved: tuple[str, str, str]
 
 
 class Explained(NamedTuple):
@@ -85,15 +86,14 @@ class Sections(NamedTuple):
     totals: tuple[str, str, str]
 
 
-def explained(model: ModelExplanation, comparison: Comparison) -> Explained:
-    """One model's parts as a bar of 100 per cent, and as rows."""
-    unit = units_of(comparison)[comparison.models.index(model)]
+def explained(model: ModelExplanation, unit: Unit) -> Explained:
+    """One model's parts as a bar of 100 per cent, and as rows; seconds in this unit."""
     colours = _colours(model.where)
     rows, bar = [], []
     for part in largest(model.where, MOST_PARTS):
         seconds = unit.named(part.seconds)
         colour = colours.get(part.name, "part-rest")
-        rows.append(PartRow(part.name, part.phase or "", colour, unit.text(part.seconds), part.share))
+        rows.append(PartRow(part.name, part.phase or "", colour, unit.text(part.seconds), part.share, achieved(part)))
         label = f"{part.name} {part.phase}" if part.phase else part.name
         bar.append(Segment(label, colour, max(0.0, part.share), f"{label}: {seconds}, {share_text(part.share)}"))
     return Explained(model, unit, unit.text(model.epoch_seconds.median), bar, rows, evidence(model, 0.0))
@@ -106,6 +106,12 @@ def _colours(parts: tuple[Part, ...]) -> dict[str, str]:
     return found | {name: f"part-{name.split(maxsplit=1)[0]}" for name in QUIET}
 
 
+def cause_segment(name: str, seconds: float, epoch: float, longest: float, unit: Unit) -> Segment:
+    """A cause as a part of a bar on a scale of ``longest`` seconds; a negative one has no length."""
+    text = f"{name}: {unit.named(seconds)}, {share_text(seconds / epoch)}"
+    return Segment(name, CAUSE_COLOURS.get(name, "part-rest"), max(0.0, seconds) / longest, text)
+
+
 def sections(comparison: Comparison) -> Sections:
     """Causes in seconds. A negative one (kernels better than the best possible, so a wrong roofline) has no length."""
     unit = common_unit(comparison)
@@ -115,12 +121,7 @@ def sections(comparison: Comparison) -> Sections:
     for model, epoch in zip(comparison.models, epochs, strict=True):
         seconds = {cause.name: cause.seconds for cause in model.causes}
         bar = [
-            Segment(
-                row.name,
-                CAUSE_COLOURS.get(row.name, "part-rest"),
-                max(0.0, seconds[row.name]) / longest,
-                f"{row.name}: {unit.named(seconds[row.name])}, {share_text(seconds[row.name] / epoch)}",
-            )
+            cause_segment(row.name, seconds[row.name], epoch, longest, unit)
             for row in cause_rows(comparison)
             if row.name in seconds
         ]
