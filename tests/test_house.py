@@ -36,10 +36,12 @@ PUBLIC = [
     "Counts",
     "Demo",
     "EpochwiseError",
+    "Explanation",
     "Machine",
     "compare",
     "count",
     "demo",
+    "explain",
     "load",
     "machine",
 ]

@@ -109,13 +109,22 @@ def measured(
 def pair(first: ModelMeasurement, second: ModelMeasurement, first_counts: Counts, second_counts: Counts) -> Measured:
     """The two as one measurement."""
     ratio = second.epoch_seconds.median / first.epoch_seconds.median
-    measurement = Measurement(
-        models=(first, second),
-        ratio=Interval(ratio, 0.97 * ratio, 1.03 * ratio),
+    interval = Interval(ratio, 0.97 * ratio, 1.03 * ratio)
+    return Measured(_measurement((first, second), interval), (first_counts, second_counts), (None, None))
+
+
+def alone(model: ModelMeasurement, of_counts: Counts) -> Measured:
+    """One model, measured by itself."""
+    return Measured(_measurement((model,), None), (of_counts,), (None,))
+
+
+def _measurement(models: tuple[ModelMeasurement, ...], ratio: Interval | None) -> Measurement:
+    return Measurement(
+        models=models,
+        ratio=ratio,
         pairs=1,
         budget_seconds=1.0,
         measuring_seconds=1.0,
         other_load_cores=None,
         data="invented",
     )
-    return Measured(measurement, (first_counts, second_counts), (None, None))

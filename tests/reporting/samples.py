@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from epochwise.counting.counts import Counts, LayerCounts, MemoryBytes, Parameters, PerSample, Uncounted, Work
 from epochwise.explaining.compare import explain_ratio
+from epochwise.explaining.explain import explain_measured
 from epochwise.explaining.explanation import Comparison, Demo, QuestionAnswer
 from epochwise.machines.machine import BandwidthPoint, Cache, Machine, Peak
 from epochwise.measuring.measure import Measured
@@ -280,4 +281,33 @@ COMPARISONS = {
     "uncounted": uncounted,
     "deep": deep,
     "hostile": hostile,
+}
+
+
+def alone(second=False, heavy=("max_pooling2d",), profile=True, **options):
+    """One of the question's models, explained by itself."""
+    model = cnn() if second else mlp()
+    profiled_part = profiled(2.74 / STEPS, 0.71, weights_of(model, heavy)) if profile else None
+    part = model_measurement(model, 2.74, profiled_part, learning(2.74, (0.741, 0.792, 0.818)), **options)
+    return explain_measured(one(model, part), MACHINE)
+
+
+def one(model, part):
+    """One model that was measured alone."""
+    pair = measured((model, model), (part, part))
+    return Measured(replace(pair.measurement, models=(part,), ratio=None), (model,), (None,))
+
+
+def explained_deep():
+    """Layers whose names are long."""
+    model = deep().models[1].counts
+    part = model_measurement(model, 1e6, profiled(1e6 / STEPS, 0.8, weights_of(model)), whole=False)
+    return explain_measured(one(model, part), MACHINE)
+
+
+EXPLANATIONS = {
+    "cnn": lambda: alone(second=True),
+    "mlp": alone,
+    "without_profile": lambda: alone(second=True, profile=False),
+    "deep": explained_deep,
 }

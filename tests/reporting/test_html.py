@@ -15,6 +15,7 @@ from tests.reporting import samples
 VOID = {"meta", "br", "img", "input", "link", "hr"}
 LOADING = {"src", "href", "srcset", "data", "poster", "action", "background", "xlink:href"}
 RECORDS = {**samples.COMPARISONS, "demo": samples.demo, "counts": samples.cnn, "machine": lambda: samples.MACHINE}
+RECORDS |= {f"explain_{name}": record for name, record in samples.EXPLANATIONS.items()}
 PAGES: dict[str, str] = {}
 
 

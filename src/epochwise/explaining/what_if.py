@@ -11,7 +11,10 @@ AT_ROOFLINE = "kernels at the roofline"
 
 
 def what_ifs(model: ModelExplanation) -> tuple[WhatIf, ...]:
-    """Predicted epochs, shortest first; none where no profile tells kernels and waiting apart."""
+    """Predicted epochs, shortest first; none where no profile tells kernels and waiting apart.
+
+    Kernels that are no slower than the roofline already have nothing to gain by it.
+    """
     busy = model.busy_seconds
     if busy is None:
         return ()
@@ -23,7 +26,7 @@ def what_ifs(model: ModelExplanation) -> tuple[WhatIf, ...]:
             "a kernel always runs during a step; kernels and the turn between epochs stay as they are",
         )
     ]
-    if model.roofline_seconds:
+    if 0 < model.roofline_seconds < busy.median:
         rest = turn + model.roofline_seconds + steps
         found.append(
             WhatIf(

@@ -1,0 +1,52 @@
+"""``epochwise explain`` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_compare import RANDOM, folder, run
+
+__all__ = ["folder"]
+
+pytestmark = pytest.mark.torch
+
+
+def test_the_parts_are_the_epoch(folder: Path) -> None:
+    """The JSON alone on standard output; parts and causes add up; every layer that takes time says what it achieves."""
+    done = run(folder, "explain", "mine.py:large", *RANDOM, "--seconds", "3", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["schema"] == "epochwise/explain/1"
+    model = result["model"]
+    epoch = model["epoch_seconds"]["median"]
+    assert math.isclose(sum(part["seconds"] for part in model["where"]), epoch, rel_tol=1e-9)
+    assert math.isclose(sum(cause["seconds"] for cause in model["causes"]), epoch, rel_tol=1e-9)
+    linear = next(part for part in model["where"] if part["name"] == "3" and part["phase"] == "forward")
+    assert linear["flops_per_second"] > 0
+    assert linear["roofline_seconds"] <= linear["seconds"]
+    assert "loading" in done.stderr
+
+
+def test_a_report_and_the_result_drawn_again(folder: Path) -> None:
+    """The terminal shows the same from the run and from its file."""
+    outputs = ("--json", "r.json", "--report", "r.html")
+    done = run(folder, "explain", "mine.py:small", *RANDOM, "--seconds", "2", *outputs)
+    assert done.returncode == 0, done.stderr
+    assert "Where an epoch goes" in done.stdout
+    assert "small: where an epoch goes" in (folder / "r.html").read_text()
+    again = run(folder, "report", "r.json")
+    assert again.stdout == done.stdout
+    refused = run(folder, "explain", "mine.py:small", *RANDOM, "--seconds", "2", "--json", "r.json")
+    assert refused.returncode != 0
+    assert "--force" in refused.stderr
+
+
+def test_a_budget_too_small(folder: Path) -> None:
+    """Says what would do."""
+    done = run(folder, "explain", "mine.py:large", *RANDOM, "--seconds", "0.00001")
+    assert done.returncode != 0
+    assert "--seconds" in done.stderr
