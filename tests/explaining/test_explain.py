@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import epochwise
 from epochwise.counting.counts import Uncounted
 from epochwise.explaining.explain import explain_measured
 from epochwise.explaining.explanation import Explanation
@@ -105,3 +107,17 @@ def test_kernels_at_their_best_have_nothing_to_gain() -> None:
     result = explained({"epoch": 1.0, "busy_share": 0.5, "overhead": 0.0}, macs=4_000_000)
     assert result.model.roofline_seconds == pytest.approx(0.8)
     assert [item.name for item in result.what_ifs] == ["no waiting"]
+
+
+@pytest.mark.torch
+def test_a_live_model_is_explained_and_left_as_it_was() -> None:
+    """From Python, weights and all; the parts add up on real times as well."""
+    torch = pytest.importorskip("torch")
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x, y = np.random.default_rng(0).random((512, 8, 8), dtype=np.float32), np.arange(512) % 4
+    result = epochwise.explain(model, x, y, seconds=1.0, name="small")
+    assert isinstance(result, Explanation)
+    assert result.model.name == "small"
+    assert math.isclose(math.fsum(part.seconds for part in result.model.where), result.model.epoch_seconds.median)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
