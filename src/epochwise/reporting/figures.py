@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from epochwise.explaining.wording import bytes_text
+
 UNKNOWN = "unknown"
 NOTHING = "-"
 LONGEST_EXACT = 1_000_000
@@ -54,6 +56,14 @@ def count_text(count: float) -> str:
 def exact_text(count: float) -> str:
     """A count to the last digit; what is not whole to one place."""
     return f"{count:,.0f}" if float(count).is_integer() else f"{count:,.1f}"
+
+
+def memory_text(count: int) -> str:
+    """Bytes in the binary unit that people ask for memory in, where they are whole in it: ``8 GiB``; else ``8.59 GB``."""
+    for unit, name in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if count and count % (unit // 4) == 0 and count >= unit:
+            return f"{count / unit:,g} {name}"
+    return bytes_text(count)
 
 
 def share_text(share: float) -> str:

@@ -8,14 +8,21 @@ from pathlib import Path
 import msgspec
 
 from epochwise.counting.counts import Counts
+from epochwise.counting.side_by_side import SideBySide
 from epochwise.errors import RecordError, UsageError
 from epochwise.explaining.explanation import Comparison, Demo
 from epochwise.machines.machine import Machine
 from epochwise.records import Record
 
-AnyRecord = Counts | Machine | Comparison | Demo
+AnyRecord = Counts | SideBySide | Machine | Comparison | Demo
 
-KINDS: dict[str, type[AnyRecord]] = {"count": Counts, "machine": Machine, "compare": Comparison, "demo": Demo}
+KINDS: dict[str, type[AnyRecord]] = {
+    "count": Counts,
+    "counts": SideBySide,
+    "machine": Machine,
+    "compare": Comparison,
+    "demo": Demo,
+}
 """By the middle of the schema: ``epochwise/count/1``."""
 VERSION = 1
 HOW_TO = "epochwise compare MODEL MODEL --json result.json"
