@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -71,7 +72,7 @@ def count(
         str | None,
         typer.Option(
             "--optimizer",
-            help="Optimizer instead of the model's own: sgd, momentum, adam, adamw, adafactor, lion, or another of the framework.",
+            help="Instead of the model's own: sgd, momentum, adam, adamw, adafactor, lion, or another of the framework.",
             metavar="NAME",
         ),
     ] = None,
@@ -101,7 +102,9 @@ def count(
     json: JsonFile = None,
     csv: Annotated[
         str | None,
-        typer.Option("--csv", help="Write every layer with every figure as CSV to a file; - is standard output.", metavar="FILE|-"),
+        typer.Option(
+            "--csv", help="Write every layer with every figure as CSV to a file; - is standard output.", metavar="FILE|-"
+        ),
     ] = None,
     report: ReportFile = None,
     force: Force = False,
@@ -117,10 +120,11 @@ def count(
     specs = [parse_model(model) for model in models]
     wanted = _Request(data, data_dir, shape, classes, choose_backend(backend), batch_size, seed, optimizer, memory_bytes)
     with Progress() as progress:
-        counted = [
-            _counted(spec, wanted, lambda done, text, place=place: progress(_STEPS * place + done, _STEPS * len(specs), text))
-            for place, spec in enumerate(specs)
-        ]
+
+        def told(place: int, done: float, text: str) -> None:
+            progress(_STEPS * place + done, _STEPS * len(specs), text)
+
+        counted = [_counted(spec, wanted, partial(told, place)) for place, spec in enumerate(specs)]
     _deliver(counted, view, json=json, csv=csv, report=report, force=force)
 
 

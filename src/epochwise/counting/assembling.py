@@ -128,7 +128,7 @@ class _Rows:
         )
 
     def _parent(self, layer: Layer) -> str | None:
-        """Name of the container that a layer is in; ``None`` for the model itself, which is in none, and what is directly in it."""
+        """Name of the container that a layer is in; ``None`` for the model itself and for what is directly in it."""
         if layer.parent is None or self.trace.layers[layer.parent].parent is None:
             return None
         return self.trace.layers[layer.parent].path

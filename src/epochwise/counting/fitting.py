@@ -1,8 +1,8 @@
 """The largest batch whose training step fits into a given memory, found by tracing steps of a few batch sizes.
 
-The peak of a trace grows with the batch: each tensor either holds something for every sample or does not, so between changes of
-the program (another algorithm, another broadcast) the peak is the largest of several straight lines. That is used to guess where
-to look next and for nothing else: the answer is a batch that was traced and fits, with the next one traced and over.
+The peak of a trace grows with the batch: each tensor either holds something for every sample or does not, so between changes
+of the program (another algorithm, another broadcast) the peak is the largest of several straight lines. That is used to guess
+where to look next and for nothing else: the answer is a batch that was traced and fits, with the next one traced and over.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def trace_model(
 def peak_bytes(
     model: Any, batch_size: int = 32, x: Any = None, y: Any = None, *, loss: Any = None, optimizer: Any = None
 ) -> int:
-    """The most bytes alive at once in a training step, as in ``memory_bytes.peak``; arguments and errors as for :func:`count`."""
+    """The most bytes alive at once in a training step, ``memory_bytes.peak``; arguments and errors as for :func:`count`."""
     return peak_of(Flow(trace_model(model, batch_size, x, y, loss=loss, optimizer=optimizer)))
 
 

@@ -56,23 +56,32 @@ def _totals(counts: Counts) -> list[tuple[str, str]]:
     each, weights = counts.per_sample, counts.parameters
     frozen = f" ({weights.trainable:,} trainable, {weights.frozen:,} frozen)" if weights.frozen else ""
     shape = f"; input {shape_text(counts.input_shape)}" if counts.input_shape else ""
-    sentence = reuse_sentence(counts)
     return [
         ("backend", f"{framework(counts.backend)}; batch of {counts.batch_size}{shape}; from a trace, nothing was run"),
         ("parameters", f"{weights.total:,}{frozen}"),
         ("forward", f"{exact_text(each.forward_macs)} MACs, {exact_text(each.forward_flops)} FLOPs per {sample_word(counts)}"),
-        ("training", f"{exact_text(each.training_macs)} MACs, {exact_text(each.training_flops)} FLOPs per {sample_word(counts)}"),
+        (
+            "training",
+            f"{exact_text(each.training_macs)} MACs, {exact_text(each.training_flops)} FLOPs per {sample_word(counts)}",
+        ),
         ("activations", f"{exact_text(each.activation_elements)} elements per {sample_word(counts)}"),
-        *([("reuse", f"{reuse_text(counts)} {sentence}")] if sentence else []),
+        *_reuse(counts),
     ]
 
 
-def reuse_text(counts: Counts) -> str:
-    """MACs per parameter, forward and training, in a sentence."""
+def macs_per_parameter(counts: Counts) -> tuple[float, float] | None:
+    """MACs of one sample over all weights, forward and in training; ``None`` for a model without weights."""
     forward, training = (TOTALS[f"{name}_macs_per_parameter"](counts) for name in ("forward", "training"))
-    if forward is None or training is None:
-        return ""
-    return f"{digits(forward)} MACs per parameter forward, {digits(training)} in training."
+    return None if forward is None or training is None else (forward, training)
+
+
+def _reuse(counts: Counts) -> list[tuple[str, str]]:
+    """MACs per parameter, and how often the weights of the layers that matter are used."""
+    reuse, sentence = macs_per_parameter(counts), reuse_sentence(counts)
+    if reuse is None or sentence is None:
+        return []
+    forward, training = map(digits, reuse)
+    return [("reuse", f"{forward} MACs per parameter forward, {training} in training. {sentence}")]
 
 
 def layers(counts: Counts, view: View, title: str = "Layers") -> Group:
@@ -134,7 +143,8 @@ def _table(counts: Counts, view: View, columns: list[Column], width: int) -> Tab
 
 def _widths(left: int, name: int, kind: int, shape: int) -> tuple[int, int, int]:
     """Columns for names, kinds and shapes of what is left beside the figures: names first; what has no room is left out."""
-    kinds = min(kind, left - min(name, left) - shape - 2)
+    room = left - shape - 2
+    kinds = min(kind, room - name) if name <= room else min(kind, room // 4)  # a name that does not fit anyway goes on below
     if kinds < min(kind, FEWEST_KIND_COLUMNS):
         kinds = 0
     shapes = shape if left - kinds - shape - 2 >= min(name, 2 * FEWEST_NAME_COLUMNS) else 0

@@ -45,6 +45,8 @@ def factor_text(ratio: float | None) -> str:
 
 def count_text(count: float) -> str:
     """A count in a table: exact below a million, then four digits with the SI prefix."""
+    if 0 < abs(count) < 0.1:  # noqa: PLR2004 - what one place would show as nothing
+        return f"{count:.1g}"
     if abs(count) < LONGEST_EXACT:
         return f"{count:,.0f}" if float(count).is_integer() else f"{count:,.1f}"
     unit, prefix = next((unit, prefix) for unit, prefix in PREFIXES if abs(count) >= unit)
@@ -55,6 +57,8 @@ def count_text(count: float) -> str:
 
 def exact_text(count: float) -> str:
     """A count to the last digit; what is not whole to one place."""
+    if 0 < abs(count) < 0.1:  # noqa: PLR2004
+        return f"{count:.1g}"
     return f"{count:,.0f}" if float(count).is_integer() else f"{count:,.1f}"
 
 

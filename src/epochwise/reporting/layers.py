@@ -50,7 +50,13 @@ _BYTES = "bytes per step"
 COLUMNS = {
     column.key: column
     for column in (
-        Column("parameters", "weights", "the layer's own", "Weights that the layer itself owns, trainable or not.", lambda row, _: row.parameters),
+        Column(
+            "parameters",
+            "weights",
+            "the layer's own",
+            "Weights that the layer itself owns, trainable or not.",
+            lambda row, _: row.parameters,
+        ),
         Column(
             "reuse",
             "reuse",
@@ -59,7 +65,9 @@ COLUMNS = {
             lambda row, _: row.uses_per_weight,
             adds_up=False,
         ),
-        Column("macs", "forward", _MACS, "Multiply-accumulates of the forward pass, per sample.", lambda row, _: row.forward_macs),
+        Column(
+            "macs", "forward", _MACS, "Multiply-accumulates of the forward pass, per sample.", lambda row, _: row.forward_macs
+        ),
         Column(
             "weight-gradient-macs",
             "weight grad.",
@@ -109,10 +117,34 @@ COLUMNS = {
             "FLOPs that are no MACs (element-wise work, reductions, pooling, the optimizer's) of all phases, per sample.",
             lambda row, batch: _each(sum(work.other_flops for work in _phases(row)), batch),
         ),
-        Column("forward-bytes", "forward bytes", _BYTES, "Bytes across the layer's borders in the forward pass of a step.", lambda row, _: row.forward.bytes),
-        Column("backward-bytes", "backward bytes", _BYTES, "Bytes across the layer's borders in the backward pass of a step.", lambda row, _: row.backward.bytes),
-        Column("update-bytes", "update bytes", _BYTES, "Bytes that the optimizer reads and writes for the layer's weights in a step.", lambda row, _: row.update.bytes),
-        Column("bytes", "bytes", _BYTES, "Bytes across the layer's borders in a step, all phases.", lambda row, _: sum(work.bytes for work in _phases(row))),
+        Column(
+            "forward-bytes",
+            "forward bytes",
+            _BYTES,
+            "Bytes across the layer's borders in the forward pass of a step.",
+            lambda row, _: row.forward.bytes,
+        ),
+        Column(
+            "backward-bytes",
+            "backward bytes",
+            _BYTES,
+            "Bytes across the layer's borders in the backward pass of a step.",
+            lambda row, _: row.backward.bytes,
+        ),
+        Column(
+            "update-bytes",
+            "update bytes",
+            _BYTES,
+            "Bytes that the optimizer reads and writes for the layer's weights in a step.",
+            lambda row, _: row.update.bytes,
+        ),
+        Column(
+            "bytes",
+            "bytes",
+            _BYTES,
+            "Bytes across the layer's borders in a step, all phases.",
+            lambda row, _: sum(work.bytes for work in _phases(row)),
+        ),
         Column("calls", "calls", "per step", "How often a step calls it.", lambda row, _: row.calls, adds_up=False),
     )
 }
@@ -245,7 +277,9 @@ CSV_FIELDS: dict[str, Callable[[Counts, LayerCounts], object]] = {
     "parent": lambda _, row: row.parent,
     "kind": lambda _, row: row.kind,
     "calls": lambda _, row: row.calls,
-    "output_shape": lambda _, row: None if row.output_shape is None else "x".join(str(size) for size in row.output_shape if size is not None),
+    "output_shape": lambda _, row: (
+        None if row.output_shape is None else "x".join(str(size) for size in row.output_shape if size is not None)
+    ),
     "parameters": lambda _, row: row.parameters,
     "uses_per_weight": lambda _, row: row.uses_per_weight,
     "forward_macs_per_sample": lambda _, row: row.forward_macs,

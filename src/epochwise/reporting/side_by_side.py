@@ -19,7 +19,7 @@ from epochwise.reporting.terminal import Sized, blocks, hanging, heading, notes,
 
 LABELS = {
     "parameters": "parameters",
-    "trainable_parameters": "  trainable",
+    "trainable_parameters": "trainable",
     "forward_macs_per_sample": "forward MACs",
     "training_macs_per_sample": "training MACs",
     "forward_flops_per_sample": "forward FLOPs",
@@ -29,10 +29,10 @@ LABELS = {
     "activation_elements_per_sample": "activations",
     "bytes_per_step": "bytes moved",
     "parameters_bytes": "memory: parameters",
-    "gradients_bytes": "  gradients",
-    "optimizer_bytes": "  optimizer",
-    "activations_bytes": "  activations",
-    "peak_bytes": "  peak",
+    "gradients_bytes": "memory: gradients",
+    "optimizer_bytes": "memory: optimizer",
+    "activations_bytes": "memory: activations",
+    "peak_bytes": "memory: peak",
     "largest_batch_size": "largest batch",
     "uncounted_operations": "not counted",
 }
