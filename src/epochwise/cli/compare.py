@@ -19,7 +19,7 @@ from epochwise.cli.options import (
     ReportFile,
     Seconds,
     Seed,
-    check_output,
+    check_outputs,
     parse_shape,
     show,
     write_output,
@@ -45,9 +45,7 @@ def compare(
     force: Force = False,
 ) -> None:
     """Why an epoch of the second model takes k times as long as one of the first: measured and explained."""
-    for path in (json, report):
-        if path:
-            check_output(path, force)
+    check_outputs(force, json, report)
     from epochwise.errors import WorkerDiedError
     from epochwise.explaining.compare import compare_named, explain_kept
     from epochwise.explaining.loads import loads_for

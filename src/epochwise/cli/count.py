@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -17,19 +18,48 @@ from epochwise.cli.options import (
     Progress,
     ReportFile,
     Seed,
-    check_output,
+    check_outputs,
+    parse_memory,
+    parse_names,
     parse_shape,
     show,
     write_output,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from epochwise.counting.counts import Counts, LargestBatch
+    from epochwise.reporting.layers import View
     from epochwise.subjects.loading import Subject
     from epochwise.subjects.models import ModelSpec
 
+_STEPS = 3
+"""Of the progress of one model: loading, counting, the largest batch."""
+
+
+class _Request(NamedTuple):
+    """What is wanted of each model."""
+
+    data: str | None
+    data_dir: str | None
+    shape: tuple[int, ...] | None
+    classes: int | None
+    backend: str
+    batch_size: int
+    seed: int
+    optimizer: str | None
+    memory: int | None
+
 
 def count(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="file.py:function, package.module:function or a .keras file.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="file.py:function, package.module:function or a .keras file; two or more are put side by side.",
+        ),
+    ],
     data: Annotated[
         str | None, typer.Option("--data", help="Data that the model is for; by default what it says itself.", metavar="DATA")
     ] = None,
@@ -38,66 +68,154 @@ def count(
     classes: Classes = None,
     backend: Backend = None,
     batch_size: BatchSize = 32,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            "--optimizer",
+            help="Instead of the model's own: sgd, momentum, adam, adamw, adafactor, lion, or another of the framework.",
+            metavar="NAME",
+        ),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option("--memory", help="Find the largest batch that fits into this much memory, as 8GiB.", metavar="SIZE"),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            help="Figures in the table of layers, with commas between: parameters, reuse, macs, weight-gradient-macs,"
+            " input-gradient-macs, training-macs, activations, flops, training-flops, other-flops, forward-bytes,"
+            " backward-bytes, update-bytes, bytes, calls.",
+            metavar="NAMES",
+        ),
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", help="Order of the layers: name, or a column, largest first; else as executed.", metavar="NAME"),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option("--depth", help="Levels of nested models to show; deeper ones are added up.", min=1, metavar="N"),
+    ] = None,
     seed: Seed = 0,
     json: JsonFile = None,
+    csv: Annotated[
+        str | None,
+        typer.Option(
+            "--csv", help="Write every layer with every figure as CSV to a file; - is standard output.", metavar="FILE|-"
+        ),
+    ] = None,
     report: ReportFile = None,
     force: Force = False,
 ) -> None:
     """What a training step costs, layer by layer: parameters, MACs, FLOPs, bytes, memory. Nothing is run."""
-    for path in (json, report):
-        if path:
-            check_output(path, force)
+    check_outputs(force, json, csv, report)
+    memory_bytes = parse_memory(memory) if memory else None
+    shape = parse_shape(input_shape) if input_shape else None
+    view = _view(columns, sort, depth)
     from epochwise.subjects.backends import choose_backend
     from epochwise.subjects.models import parse_model
 
-    spec = parse_model(model)
-    chosen = choose_backend(backend)
-    shape = parse_shape(input_shape) if input_shape else None
+    specs = [parse_model(model) for model in models]
+    wanted = _Request(data, data_dir, shape, classes, choose_backend(backend), batch_size, seed, optimizer, memory_bytes)
     with Progress() as progress:
-        progress(0, 3, f"loading {spec.name}")
-        if data is None and shape is None and classes is None:
-            from epochwise.subjects.loading import load_alone
 
-            subject = load_alone(spec, backend=chosen, batch_size=batch_size, seed=seed)
-        else:
-            subject = _with_data(spec, data, shape, classes, data_dir, chosen, batch_size, seed)
-        progress(1, 3, f"tracing a training step of {subject.name} on {subject.backend}")
-        from epochwise.counting import count as counted
+        def told(place: int, done: float, text: str) -> None:
+            progress(_STEPS * place + done, _STEPS * len(specs), text)
 
-        counts = counted(
-            subject.model,
-            batch_size,
-            subject.data.x,
-            subject.data.y,
-            subject.name,
-            loss=subject.loss,
-            optimizer=subject.optimizer,
+        counted = [_counted(spec, wanted, partial(told, place)) for place, spec in enumerate(specs)]
+    _deliver(counted, view, json=json, csv=csv, report=report, force=force)
+
+
+def _view(columns: str | None, sort: str | None, depth: int | None) -> View:
+    """The options about the table of layers."""
+    from epochwise.reporting.layers import BY_STEP, COLUMNS, ORDERS, USUAL, View
+
+    shown = parse_names("--columns", columns, tuple(COLUMNS)) if columns else USUAL
+    order = parse_names("--sort", sort, ORDERS)[0] if sort else BY_STEP
+    return View(shown, order, depth)
+
+
+def _counted(spec: ModelSpec, wanted: _Request, progress: Callable[[float, str], None]) -> Counts:
+    """Load one model and count it; its layers have the names that they have when it is counted alone."""
+    from epochwise.counting import count as count_model
+    from epochwise.subjects.loading import start_anew, with_optimizer
+
+    progress(0, f"loading {spec.name}")
+    start_anew()
+    subject = _load(spec, wanted)
+    if wanted.optimizer:
+        subject = with_optimizer(subject, wanted.optimizer)
+    progress(1, f"tracing a training step of {subject.name} on {subject.backend}")
+    counts = count_model(
+        subject.model,
+        wanted.batch_size,
+        subject.data.x,
+        subject.data.y,
+        subject.name,
+        loss=subject.loss,
+        optimizer=subject.optimizer,
+    )
+    if wanted.memory is None:
+        return counts
+    from msgspec.structs import replace
+
+    return replace(counts, largest_batch=_largest_batch(subject, counts, wanted.memory, progress))
+
+
+def _largest_batch(subject: Subject, counts: Counts, memory: int, progress: Callable[[float, str], None]) -> LargestBatch:
+    """The answer to ``--memory``: steps of other batch sizes are traced until it is found."""
+    from epochwise.counting import largest_batch, peak_bytes
+
+    def peak_at(batch_size: int) -> int:
+        if batch_size == counts.batch_size:
+            return counts.memory_bytes.peak
+        progress(2, f"tracing a step of {subject.name} with a batch of {batch_size:,}")
+        return peak_bytes(
+            subject.model, batch_size, subject.data.x, subject.data.y, loss=subject.loss, optimizer=subject.optimizer
         )
-    if json != "-":
-        from epochwise.reporting.counts import render
 
-        show(render(counts))
+    return largest_batch(peak_at, memory, counts.batch_size)
+
+
+def _load(spec: ModelSpec, wanted: _Request) -> Subject:
+    """The model alone, or on data that was asked for; shapes alone mean random data, one batch of it."""
+    from epochwise.subjects.loading import load_alone, load_subject
+
+    if wanted.data is None and wanted.shape is None and wanted.classes is None:
+        return load_alone(spec, backend=wanted.backend, batch_size=wanted.batch_size, seed=wanted.seed)
+    from epochwise.subjects.datasets import DataSpec, load_data
+
+    named = DataSpec(
+        wanted.data or "random",
+        wanted.shape,
+        wanted.classes,
+        samples=wanted.batch_size,
+        data_dir=wanted.data_dir,
+        seed=wanted.seed,
+    )
+    data = load_data(named, wanted.backend)
+    return load_subject(spec, data, backend=wanted.backend, batch_size=wanted.batch_size, seed=wanted.seed)
+
+
+def _deliver(counted: list[Counts], view: View, *, json: str | None, csv: str | None, report: str | None, force: bool) -> None:
+    """One record for one model, and one for several; in every form that was asked for."""
+    from epochwise.counting.side_by_side import side_by_side
+
+    record = counted[0] if len(counted) == 1 else side_by_side(counted)
+    if "-" not in (json, csv, report):
+        from epochwise.reporting.counts import render
+        from epochwise.reporting.side_by_side import render as render_several
+
+        show(render(counted[0], view) if len(counted) == 1 else render_several(side_by_side(counted), view))
     if json:
-        write_output(json, counts.to_json(), force)
+        write_output(json, record.to_json(), force)
+    if csv:
+        from epochwise.reporting.layers import csv_text
+
+        write_output(csv, csv_text(counted), force)
     if report:
         from epochwise.reporting.html import page
 
-        write_output(report, page(counts), force)
-
-
-def _with_data(
-    spec: ModelSpec,
-    source: str | None,
-    shape: tuple[int, ...] | None,
-    classes: int | None,
-    data_dir: str | None,
-    backend: str,
-    batch_size: int,
-    seed: int,
-) -> Subject:
-    """The model on data that was asked for; shapes alone mean random data, one batch of it."""
-    from epochwise.subjects.datasets import DataSpec, load_data
-    from epochwise.subjects.loading import load_subject
-
-    named = DataSpec(source or "random", shape, classes, samples=batch_size, data_dir=data_dir, seed=seed)
-    return load_subject(spec, load_data(named, backend), backend=backend, batch_size=batch_size, seed=seed)
+        write_output(report, page(record), force)

@@ -11,7 +11,7 @@ from epochwise.cli.options import (
     ReportFile,
     Seconds,
     Seed,
-    check_output,
+    check_outputs,
     show,
     write_output,
 )
@@ -27,9 +27,7 @@ def demo(
     force: Force = False,
 ) -> None:
     """The question, answered here: both models, the real Fashion-MNIST, every installed backend."""
-    for path in (json, report):
-        if path:
-            check_output(path, force)
+    check_outputs(force, json, report)
     from epochwise.explaining.demo import run_demo
 
     with Progress() as progress:

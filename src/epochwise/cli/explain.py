@@ -19,7 +19,7 @@ from epochwise.cli.options import (
     ReportFile,
     Seconds,
     Seed,
-    check_output,
+    check_outputs,
     parse_shape,
     show,
     write_output,
@@ -44,9 +44,7 @@ def explain(
     force: Force = False,
 ) -> None:
     """Where an epoch of this model goes, layer by layer, why, and what it could be: measured and explained."""
-    for path in (json, report):
-        if path:
-            check_output(path, force)
+    check_outputs(force, json, report)
     from epochwise.errors import WorkerDiedError
     from epochwise.explaining.explain import explain_kept, explain_named
     from epochwise.explaining.loads import loads_for

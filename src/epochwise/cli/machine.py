@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from epochwise.cli.options import Force, JsonFile, Progress, check_output, show, write_output
+from epochwise.cli.options import Force, JsonFile, Progress, check_outputs, show, write_output
 
 
 def machine(
@@ -15,8 +15,7 @@ def machine(
     force: Force = False,
 ) -> None:
     """What this computer can do: peak FLOP/s and bandwidth, measured and kept."""
-    if json:
-        check_output(json, force)
+    check_outputs(force, json)
     from epochwise.machines.measure import machine as measured
 
     with Progress() as progress:

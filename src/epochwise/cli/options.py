@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from fractions import Fraction
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,7 +29,10 @@ __all__ = [
     "ReportFile",
     "Seconds",
     "Seed",
-    "check_output",
+    "check_apart",
+    "check_outputs",
+    "parse_memory",
+    "parse_names",
     "parse_shape",
     "show",
     "write_output",
@@ -33,6 +40,11 @@ __all__ = [
 ]
 
 MOST_COLUMNS = 100
+_MEMORY_UNITS = {"": 1, "b": 1} | {
+    f"{letter}{unit}": base**power
+    for power, letter in enumerate("kmgtp", start=1)
+    for unit, base in (("ib", 1024), ("i", 1024), ("b", 1000))
+}
 
 Data = Annotated[str, typer.Option("--data", help="fashion-mnist, random, a .npz file, or module:function.", metavar="DATA")]
 DataDir = Annotated[str | None, typer.Option("--data-dir", help="Folder with the Fashion-MNIST files.", metavar="FOLDER")]
@@ -65,6 +77,72 @@ def parse_shape(text: str) -> tuple[int, ...]:
             remedy="--input-shape 28,28,1",
         )
     return tuple(int(size) for size in sizes)
+
+
+def parse_memory(text: str) -> int:
+    """Bytes that ``--memory`` names: ``8GiB`` is 8 x 2^30, ``8GB`` is 8 x 10^9, ``1.5 GiB`` as well; a bare number is bytes.
+
+    Raises:
+        UsageError: no positive size, or a unit that is none.
+    """
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
+    factor = _MEMORY_UNITS.get(found[2].lower()) if found else None
+    size = 0 if found is None or factor is None else int(Fraction(found[1]) * factor)
+    if size < 1:
+        raise UsageError(
+            f"--memory {text!r} is not a size of memory.",
+            cause="a number and a unit: KiB, MiB, GiB, TiB (powers of 1,024) or kB, MB, GB, TB (powers of 1,000)",
+            remedy="--memory 8GiB",
+        )
+    return size
+
+
+def parse_names(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """The names that an option lists, with commas between; ``_`` does for ``-``.
+
+    Raises:
+        UsageError: one of them is not known, or there is none.
+    """
+    names = tuple(name.strip().lower().replace("_", "-") for name in text.split(","))
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise UsageError(
+                f"{option} {text!r}: there is no {name!r}. There are {', '.join(known)}.",
+                cause=f"Did you mean {near[0]}?" if near else "",
+                remedy=f"{option} {near[0] if near else known[0]}",
+            )
+    return names
+
+
+def check_outputs(force: bool, *paths: str | None) -> None:
+    """Look, before any work is done, whether all output files can be written, and whether each has a place of its own.
+
+    Raises:
+        OutputExistsError, UsageError: see :func:`epochwise.files.check_output` and :func:`check_apart`.
+    """
+    if sum(path == "-" for path in paths) > 1:
+        raise UsageError(
+            "Two outputs cannot both go to standard output.",
+            cause="- is given to two options",
+            remedy="- for one of them, and the name of a file for the other",
+        )
+    check_apart(*paths)
+    for path in paths:
+        if path:
+            check_output(path, force)
+
+
+def check_apart(*names: str | None) -> None:
+    """Refuse a file that is named twice: what was read would be lost, or one output overwrite the other.
+
+    Raises:
+        UsageError: two of the names are of one file.
+    """
+    files = [Path(name).resolve() for name in names if name and name != "-"]
+    for place, file in enumerate(files):
+        if file in files[:place] and (file.is_file() or not file.exists()):
+            raise UsageError(f"{file.name} is named twice.", cause="each output needs a file of its own", remedy="another name")
 
 
 def write_output(path: str, text: str, force: bool = False) -> None:

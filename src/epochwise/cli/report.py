@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from epochwise.cli.options import Force, ReportFile, check_output, show, write_output
-from epochwise.errors import UsageError
+from epochwise.cli.options import Force, ReportFile, check_apart, check_outputs, show, write_output
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,13 +24,12 @@ def report(
     force: Force = False,
 ) -> None:
     """Draw a saved result again; nothing is measured."""
-    if page_file:
-        check_output(page_file, force)
+    check_outputs(force, page_file)
     if picture:
         from epochwise.reporting.pictures import check_picture
 
         check_picture(picture, force)
-    _check_apart(result, page_file, picture)
+    check_apart(result, page_file, picture)
     from epochwise.reporting.records import load
 
     record = load(result)
@@ -48,17 +45,10 @@ def report(
         save_picture(record, picture, force)
 
 
-def _check_apart(*names: str | None) -> None:
-    """The result would be lost, or one output overwrite the other."""
-    files = [Path(name).resolve() for name in names if name and name != "-"]
-    for place, file in enumerate(files):
-        if file in files[:place]:
-            raise UsageError(f"{file.name} is named twice.", remedy="--report report.html --picture answer.svg")
-
-
 def _drawn(record: AnyRecord) -> RenderableType:
     """What the terminal shows of it."""
     from epochwise.counting.counts import Counts
+    from epochwise.counting.side_by_side import SideBySide
     from epochwise.explaining.explanation import Comparison, Demo, Explanation
 
     if isinstance(record, Explanation):
@@ -77,6 +67,10 @@ def _drawn(record: AnyRecord) -> RenderableType:
         from epochwise.reporting import counts
 
         return counts.render(record)
+    if isinstance(record, SideBySide):
+        from epochwise.reporting import side_by_side
+
+        return side_by_side.render(record)
     from epochwise.reporting import machine
 
     return machine.view(record)

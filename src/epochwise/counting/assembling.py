@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from epochwise.counting.counts import Counts, LayerCounts, Number, Parameters, PerSample, Uncounted, Work
+from epochwise.counting.counts import Container, Counts, LayerCounts, Number, Parameters, PerSample, Uncounted, Work
 from epochwise.counting.flow import Flow
 from epochwise.counting.memory import memory_bytes
 from epochwise.counting.rules import Cost, Occurrence, Role
@@ -39,6 +39,8 @@ class _Row:
         self.phase_bytes: Counter[str] = Counter()
         self.elements = 0
         self.parameters = 0
+        self.weight_macs = 0  # of forward products with weights
+        self.weights: dict[int, int] = {}  # elements of these weights, by root
 
     def add(self, phase: Phase, role: Role, cost: Cost, times: int) -> None:
         """One operation's cost."""
@@ -48,6 +50,11 @@ class _Row:
         self.macs["input_gradient"] += cost.input_gradient_macs * times
         self.phase_macs[phase] += (cost.macs + cost.weight_gradient_macs + cost.input_gradient_macs) * times
         self.phase_flops[phase] += cost.other_flops * times
+
+    def add_uses(self, macs: int, weights: dict[int, int]) -> None:
+        """MACs of a product with weights, and how many these are, by root; weights that are used again count once."""
+        self.weight_macs += macs
+        self.weights |= weights
 
     def work(self, phase: Phase) -> Work:
         """What it does in one phase."""
@@ -84,6 +91,8 @@ def count_trace(trace: Trace, name: str) -> Counts:
         memory_bytes=memory_bytes(flow),
         uncounted=uncounted,
         notes=trace.notes,
+        input_shape=_without_batch(trace, trace.inputs[0]) if trace.inputs else None,
+        containers=rows.containers(),
     )
 
 
@@ -106,6 +115,23 @@ class _Rows:
     def layer_of_call(self, call: int | None) -> int | None:
         """The layer that a call is of."""
         return None if call is None else self.trace.calls[call].layer
+
+    def containers(self) -> tuple[Container, ...]:
+        """Layers that call others; the model itself is not listed."""
+        calls = Counter(call.layer for call in self.trace.calls)
+        shapes = _output_shapes(self.trace)
+        inner = {layer.parent for layer in self.trace.layers}
+        return tuple(
+            Container(layer.path, layer.kind, self._parent(layer), shapes.get(number), calls[number])
+            for number, layer in enumerate(self.trace.layers)
+            if number in inner and layer.parent is not None
+        )
+
+    def _parent(self, layer: Layer) -> str | None:
+        """Name of the container that a layer is in; ``None`` for the model itself and for what is directly in it."""
+        if layer.parent is None or self.trace.layers[layer.parent].parent is None:
+            return None
+        return self.trace.layers[layer.parent].path
 
     def finished(self) -> tuple[LayerCounts, ...]:
         """The rows that say something, as records, in the order in which a step comes to them."""
@@ -138,6 +164,8 @@ class _Rows:
             forward=row.work("forward"),
             backward=row.work("backward"),
             update=row.work("update"),
+            parent=self._parent(layer),
+            uses_per_weight=_per_sample(row.weight_macs, batch * sum(row.weights.values())) if row.weights else None,
         )
 
 
@@ -146,9 +174,14 @@ def _output_shapes(trace: Trace) -> dict[int, tuple[int | None, ...]]:
     shapes: dict[int, tuple[int | None, ...]] = {}
     for call in trace.calls:
         if call.outputs and not trace.layers[call.layer].path.startswith("("):
-            shape = trace.values[call.outputs[0]].shape
-            shapes[call.layer] = (None, *shape[1:]) if shape[:1] == (trace.batch_size,) else shape
+            shapes[call.layer] = _without_batch(trace, call.outputs[0])
     return shapes
+
+
+def _without_batch(trace: Trace, value: int) -> tuple[int | None, ...]:
+    """Shape of a value with ``None`` for the batch."""
+    shape = trace.values[value].shape
+    return (None, *shape[1:]) if shape[:1] == (trace.batch_size,) else shape
 
 
 def _add_operations(flow: Flow, rows: _Rows) -> tuple[Uncounted, ...]:
@@ -162,6 +195,8 @@ def _add_operations(flow: Flow, rows: _Rows) -> tuple[Uncounted, ...]:
             role = flow.role(place) if rule.family == "contraction" else "forward"
             cost = rule.formula(_occurrence(trace, operation, role))
             rows.of(layer).add(operation.phase, role, cost, operation.times)
+            if operation.phase == "forward" and (weights := flow.weights_of(place)):
+                rows.of(layer).add_uses(cost.macs * operation.times, {root: trace.values[root].elements for root in weights})
         elif rule is None or rule.formula(_occurrence(trace, operation, "forward")) != Cost():
             key = (operation.name, layer, "no rule" if rule is None else "trip count unknown")
             before = unknown.get(key, 0)

@@ -45,6 +45,9 @@ class LayerCounts(msgspec.Struct, frozen=True):
         forward: work per step.
         backward: work per step: both gradients, and forward work that is done again (checkpointing).
         update: work per step (the optimizer's, on this layer's weights).
+        parent: name of the container that it is in, see ``containers``; ``None`` directly in the model.
+        uses_per_weight: how often the forward pass uses each weight for one sample: MACs of the products that the layer takes
+            with weights, over the number of these weights (no biases); ``None`` where it takes none.
     """
 
     name: str
@@ -59,6 +62,26 @@ class LayerCounts(msgspec.Struct, frozen=True):
     forward: Work
     backward: Work
     update: Work
+    parent: str | None = None
+    uses_per_weight: Number | None = None
+
+
+class Container(msgspec.Struct, frozen=True):
+    """A layer that calls other layers: a nested model, a block.
+
+    Attributes:
+        name: its place as the user named it, ``encoder`` or ``encoder/block``.
+        kind: its class, ``Functional``.
+        parent: name of the container that it is in; ``None`` directly in the model.
+        output_shape: of its last call, with ``None`` for the batch.
+        calls: how often a step calls it.
+    """
+
+    name: str
+    kind: str
+    parent: str | None
+    output_shape: tuple[int | None, ...] | None
+    calls: int
 
 
 class Parameters(msgspec.Struct, frozen=True):
@@ -117,6 +140,22 @@ class Uncounted(msgspec.Struct, frozen=True):
     reason: str = "no rule"
 
 
+class LargestBatch(msgspec.Struct, frozen=True):
+    """The largest batch whose training step fits into a given memory, by the peak of the trace.
+
+    Attributes:
+        memory_bytes: the memory that was asked about.
+        batch_size: samples; ``None`` where not even one fits.
+        peak_bytes: peak with that batch; with one sample where none fits.
+        next_peak_bytes: peak with one sample more, which is over the memory; ``None`` where none fits.
+    """
+
+    memory_bytes: int
+    batch_size: int | None
+    peak_bytes: int
+    next_peak_bytes: int | None
+
+
 class Counts(Record, frozen=True, kw_only=True):
     """What one training step costs, from a trace; nothing was run.
 
@@ -131,6 +170,9 @@ class Counts(Record, frozen=True, kw_only=True):
         memory_bytes: what a step holds.
         uncounted: operations whose cost is in no figure.
         notes: what a reader must know to trust the figures.
+        input_shape: of the first input, with ``None`` for the batch; ``None`` where it is not known.
+        containers: the nested models and blocks that layers are in, parents before children.
+        largest_batch: the answer to ``--memory``; ``None`` where it was not asked.
     """
 
     schema: str = "epochwise/count/1"
@@ -143,3 +185,6 @@ class Counts(Record, frozen=True, kw_only=True):
     memory_bytes: MemoryBytes
     uncounted: tuple[Uncounted, ...] = ()
     notes: tuple[str, ...] = ()
+    input_shape: tuple[int | None, ...] | None = None
+    containers: tuple[Container, ...] = ()
+    largest_batch: LargestBatch | None = None

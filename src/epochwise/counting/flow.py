@@ -192,6 +192,22 @@ class Flow:
         operands = (0, 1) if rule is None else rule.operands
         return self.trace.operations[place].inputs[operands[factor]]
 
+    def weights_of(self, place: int) -> set[int]:
+        """Parameters that the contraction at this place takes products with, by root.
+
+        They are its factors; an operation of several products in one (a recurrent layer) reads more weights, which, unlike
+        biases, have at least two axes.
+        """
+        operation, rule = self.trace.operations[place], self.rules[place]
+        if rule is None or rule.family != "contraction":
+            return set()
+        found = set()
+        for position, value in enumerate(operation.inputs):
+            origin = self.origin(value)
+            if origin in self.parameters and (position in rule.operands or len(self.trace.values[origin].shape) > 1):
+                found.add(origin)
+        return found
+
     @cached_property
     def readers(self) -> dict[int, list[int]]:
         """Places of the operations that read a tensor, by root; reading a view is reading the tensor."""

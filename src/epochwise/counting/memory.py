@@ -28,7 +28,7 @@ def memory_bytes(flow: Flow) -> MemoryBytes:
         gradients=sum(gradients),
         optimizer=sum(trace.values[value].bytes for value in trace.optimizer_state),
         activations=sum(trace.values[value].bytes for value in _kept(flow)),
-        peak=_peak(flow),
+        peak=peak_of(flow),
     )
 
 
@@ -43,8 +43,8 @@ def _kept(flow: Flow) -> set[int]:
     return (made & read) - flow.given
 
 
-def _peak(flow: Flow) -> int:
-    """Largest sum of the bytes alive over the operations."""
+def peak_of(flow: Flow) -> int:
+    """Largest sum of the bytes alive over the operations of a step."""
     trace = flow.trace
     base = sum(trace.values[value].bytes for value in flow.given)
     changes = [0] * (len(trace.operations) + 1)

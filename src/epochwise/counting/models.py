@@ -7,6 +7,8 @@ from typing import Any
 
 from epochwise.counting.assembling import count_trace
 from epochwise.counting.counts import Counts
+from epochwise.counting.flow import Flow
+from epochwise.counting.memory import peak_of
 from epochwise.errors import NotAModelError, UsageError
 from epochwise.tracing.trace import Trace, Value
 
@@ -62,6 +64,13 @@ def trace_model(
         cause="the function that makes the model returned something else",
         remedy="epochwise.count(model) with model = keras.Sequential([...]) that is compiled, or a torch.nn.Module",
     )
+
+
+def peak_bytes(
+    model: Any, batch_size: int = 32, x: Any = None, y: Any = None, *, loss: Any = None, optimizer: Any = None
+) -> int:
+    """The most bytes alive at once in a training step, ``memory_bytes.peak``; arguments and errors as for :func:`count`."""
+    return peak_of(Flow(trace_model(model, batch_size, x, y, loss=loss, optimizer=optimizer)))
 
 
 def _is_instance(model: object, module: str, kind: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from epochwise.explaining.wording import bytes_text
+
 UNKNOWN = "unknown"
 NOTHING = "-"
 LONGEST_EXACT = 1_000_000
@@ -43,6 +45,8 @@ def factor_text(ratio: float | None) -> str:
 
 def count_text(count: float) -> str:
     """A count in a table: exact below a million, then four digits with the SI prefix."""
+    if 0 < abs(count) < 0.1:  # noqa: PLR2004 - what one place would show as nothing
+        return f"{count:.1g}"
     if abs(count) < LONGEST_EXACT:
         return f"{count:,.0f}" if float(count).is_integer() else f"{count:,.1f}"
     unit, prefix = next((unit, prefix) for unit, prefix in PREFIXES if abs(count) >= unit)
@@ -53,7 +57,17 @@ def count_text(count: float) -> str:
 
 def exact_text(count: float) -> str:
     """A count to the last digit; what is not whole to one place."""
+    if 0 < abs(count) < 0.1:  # noqa: PLR2004
+        return f"{count:.1g}"
     return f"{count:,.0f}" if float(count).is_integer() else f"{count:,.1f}"
+
+
+def memory_text(count: int) -> str:
+    """Bytes in the binary unit that people ask for memory in, where they are whole in it: ``8 GiB``; else ``8.59 GB``."""
+    for unit, name in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if count and count % (unit // 4) == 0 and count >= unit:
+            return f"{count / unit:,g} {name}"
+    return bytes_text(count)
 
 
 def share_text(share: float) -> str:

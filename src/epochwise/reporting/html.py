@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from epochwise.counting.counts import Counts
+from epochwise.counting.side_by_side import SideBySide
 from epochwise.explaining.explanation import Comparison, Demo, Explanation
+from epochwise.explaining.reuse import reuse_sentence, sample_word
 from epochwise.machines.machine import Machine
-from epochwise.reporting import contents, figures, palette
-from epochwise.reporting.counts import MEMORY
-from epochwise.reporting.counts import figures as layer_figures
+from epochwise.reporting import contents, figures, palette, side_by_side
+from epochwise.reporting.counts import MEMORY, largest_batch_text, macs_per_parameter
 from epochwise.reporting.demo import QUESTIONS, factor_cell, factor_names
 from epochwise.reporting.factor_chart import NARROW
+from epochwise.reporting.layers import COLUMNS, USUAL, View, added, lines
 from epochwise.reporting.machine import level
 from epochwise.reporting.records import AnyRecord
 from epochwise.reporting.view import cause_segment, explained, sections
@@ -32,13 +34,19 @@ TEMPLATES = Path(__file__).parent / "templates"
 WIDTH = 950
 HEAD_LETTERS = 26
 FRAME_HEIGHT = 640
+PAGE_COLUMNS = (*USUAL, "other-flops", "bytes")
+"""Of the table of layers: a page has room for more than a terminal."""
+_REUSE = {
+    "forward MACs per parameter": "how often a weight is used, over all of them",
+    "training MACs per parameter": "the same with both gradients",
+}
 
 
 def page(record: AnyRecord) -> str:
     """The record as an HTML document.
 
     Args:
-        record: counts, a machine, an explanation, a comparison, or a demo.
+        record: counts of one model or of several, a machine, an explanation, a comparison, or a demo.
     """
     if isinstance(record, Comparison):
         return _filled("comparison.html", title=contents.headline(record), item=_comparison(record))
@@ -47,6 +55,8 @@ def page(record: AnyRecord) -> str:
         return _filled("explanation.html", title=title, item=_explanation(record))
     if isinstance(record, Demo):
         return _demo(record)
+    if isinstance(record, SideBySide):
+        return _side_by_side(record)
     if isinstance(record, Counts):
         return _filled("counts.html", title=f"{record.name}: what a training step costs", counts=_counts(record))
     return _filled("machine.html", title=f"What this computer can do: {record.name}", machine=_machine(record))
@@ -145,14 +155,33 @@ def _explanation(explanation: Explanation) -> dict[str, Any]:
     }
 
 
+def _side_by_side(record: SideBySide) -> str:
+    names = [counts.name for counts in record.models]
+    return _filled(
+        "side_by_side.html",
+        title=f"{', '.join(names)}: what a training step costs",
+        names=names,
+        setting=side_by_side.setting(record),
+        rows=side_by_side.total_rows(record),
+        legend=side_by_side.LEGEND,
+        models=[_counts(counts) for counts in record.models],
+    )
+
+
 def _counts(counts: Counts) -> dict[str, Any]:
-    rows = [(row, layer_figures(row)) for row in counts.layers]
+    columns = [COLUMNS[key] for key in PAGE_COLUMNS]
+    shown, reuse = lines(counts, View()), macs_per_parameter(counts)
     return {
         "record": counts,
         "backend": contents.framework(counts.backend),
-        "rows": rows,
-        "sums": [sum(values) for values in zip(*(found for _, found in rows), strict=True)],
+        "sample": sample_word(counts),
+        "reuse": [] if reuse is None else list(zip(_REUSE, map(figures.digits, reuse), _REUSE.values(), strict=True)),
+        "sentence": reuse_sentence(counts),
+        "columns": columns,
+        "rows": [(line, [line.figure(column, counts.batch_size) for column in columns]) for line in shown],
+        "sums": [added(counts.layers, column, counts.batch_size) for column in columns],
         "memory": [(name, getattr(counts.memory_bytes, name), meaning) for name, meaning in MEMORY.items()],
+        "largest_batch": None if counts.largest_batch is None else largest_batch_text(counts.largest_batch),
     }
 
 

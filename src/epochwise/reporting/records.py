@@ -8,15 +8,17 @@ from pathlib import Path
 import msgspec
 
 from epochwise.counting.counts import Counts
+from epochwise.counting.side_by_side import SideBySide
 from epochwise.errors import RecordError, UsageError
 from epochwise.explaining.explanation import Comparison, Demo, Explanation
 from epochwise.machines.machine import Machine
 from epochwise.records import Record
 
-AnyRecord = Counts | Machine | Explanation | Comparison | Demo
+AnyRecord = Counts | SideBySide | Machine | Explanation | Comparison | Demo
 
 KINDS: dict[str, type[AnyRecord]] = {
     "count": Counts,
+    "counts": SideBySide,
     "machine": Machine,
     "explain": Explanation,
     "compare": Comparison,

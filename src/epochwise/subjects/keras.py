@@ -14,10 +14,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from epochwise.errors import ModelDoesNotFitError, ModelFailedError, NotAModelError, UnsafeModelError
+from epochwise.errors import ModelDoesNotFitError, ModelFailedError, NotAModelError, UnsafeModelError, UsageError
 from epochwise.subjects import user_code
 from epochwise.subjects.arrays import Array, Dataset, make_dataset
 from epochwise.subjects.backends import Backend
+from epochwise.subjects.optimizers import kind_named
 
 PUBLIC: types.ModuleType = keras
 """The module that users know as ``keras``, and as ``tf.keras``."""
@@ -54,6 +55,11 @@ def set_seed(seed: int) -> None:
         from epochwise.subjects import torch
 
         torch.set_seed(seed)
+
+
+def forget_names() -> None:
+    """Let Keras number its automatic names from the beginning, as in a process of its own: ``conv2d``, ``conv2d_1``."""
+    keras.backend.clear_session()
 
 
 def load_file(path: str) -> Any:
@@ -119,6 +125,28 @@ def fit_to(model: Any, data: Dataset, *, name: str) -> Dataset:
         loss, metrics = _loss_for(model, output, data, name)
         model.compile(optimizer=keras.optimizers.SGD(), loss=loss, metrics=metrics)
     return data
+
+
+def set_optimizer(model: Any, name: str) -> None:
+    """Give a compiled model another optimizer, with Keras's own settings; its loss and metrics stay.
+
+    Raises:
+        UsageError: Keras has no such optimizer, or it needs arguments.
+    """
+    kinds = {
+        kind: found
+        for kind, found in vars(keras.optimizers).items()
+        if isinstance(found, type) and issubclass(found, keras.optimizers.Optimizer) and found is not keras.optimizers.Optimizer
+    }
+    kind, arguments = kind_named(name, kinds, "Keras")
+    try:
+        optimizer = kind(**arguments)
+    except TypeError as error:
+        raise UsageError(f"{kind.__name__} cannot be made by its name alone: {error}", remedy="--optimizer adamw") from error
+    if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):  # mixed precision, as compile() does it
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.optimizer = optimizer
+    model.train_function = None
 
 
 def zeros_for(model: Any, batch_size: int) -> Dataset | None:

@@ -107,6 +107,30 @@ def load_alone(spec: ModelSpec, *, backend: str, batch_size: int, seed: int) -> 
     return _finished(model, layout, name=spec.name, plain=plain, backend=chosen)
 
 
+def start_anew() -> None:
+    """Before another model is made in this process: its layers get the names that they would get in one of their own."""
+    if "keras" in sys.modules:
+        from epochwise.subjects import keras
+
+        keras.forget_names()
+
+
+def with_optimizer(subject: Subject, name: str) -> Subject:
+    """The subject with another optimizer, by its name in the framework, in its usual settings.
+
+    Raises:
+        UsageError: the framework has no such optimizer.
+    """
+    if subject.backend == PLAIN_PYTORCH:
+        from epochwise.subjects import torch
+
+        return dataclasses.replace(subject, optimizer=torch.optimizer_named(name, subject.model))
+    from epochwise.subjects import keras
+
+    keras.set_optimizer(subject.model, name)
+    return subject
+
+
 def _model_for(
     spec: ModelSpec, data: Dataset, chosen: Backend, seed: int, *, keep_defaults: bool = False
 ) -> tuple[Any, bool, Dataset]:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from epochwise.errors import ModelDoesNotFitError, ModelFailedError
+from epochwise.errors import ModelDoesNotFitError, ModelFailedError, UsageError
 from epochwise.subjects import user_code
 from epochwise.subjects.arrays import Dataset
+from epochwise.subjects.optimizers import kind_named
 
 LEARNING_RATE = 0.01
 """Of the plain SGD that a module is trained with; the default of Keras's SGD."""
@@ -62,6 +63,26 @@ def fit_to(model: Any, data: Dataset, *, name: str) -> tuple[Dataset, Any, Any]:
         )
     fitted, loss = _loss_for(units, data, name)
     return fitted, loss, torch.optim.SGD(trainable, lr=LEARNING_RATE)
+
+
+def optimizer_named(name: str, model: Any) -> torch.optim.Optimizer:
+    """An optimizer of PyTorch's for the trainable parameters of a module, with PyTorch's own settings.
+
+    Raises:
+        UsageError: PyTorch has no such optimizer, or it does not take these parameters.
+    """
+    kinds = {
+        kind: found
+        for kind, found in vars(torch.optim).items()
+        if isinstance(found, type) and issubclass(found, torch.optim.Optimizer) and found is not torch.optim.Optimizer
+    }
+    kind, arguments = kind_named(name, kinds, "PyTorch")
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        made: torch.optim.Optimizer = kind(trainable, **arguments)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{kind.__name__} does not take these parameters: {error}", remedy="--optimizer adamw") from error
+    return made
 
 
 def _output_shape(model: Any, data: Dataset, name: str) -> tuple[int, ...]:
