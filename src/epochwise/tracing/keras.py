@@ -190,9 +190,10 @@ class _Interception:
             return self._exchange(self.hooks.tensors_out, call, outputs), *others
 
     def _not_recorded(self, layer: object, args: Any, kwargs: Any) -> bool:
-        """Where Keras only works out shapes, and where a layer's own entry point calls another one of its own."""
+        """Where Keras only works out shapes, where an entry point calls another of its own, and a recurrent layer's cell."""
         symbolic = any(isinstance(leaf, keras.KerasTensor) for leaf in keras.tree.flatten((args, kwargs)))
-        return symbolic or bool(self._open_layers and self._open_layers[-1] is layer)
+        around = self._open_layers[-1] if self._open_layers else None
+        return symbolic or around is layer or is_part_of(layer, around)
 
     @contextlib.contextmanager
     def _layer_call(self, layer: Any) -> Iterator[int]:
@@ -267,6 +268,14 @@ class _Interception:
         return keras.tree.pack_sequence_as(structure, leaves)
 
 
+def is_part_of(layer: object, around: object) -> bool:
+    """Whether a layer has no row of its own inside another: the cell of a recurrent layer.
+
+    Some backends compute all time steps at once and never call the cell, so its work and its weights are the layer's.
+    """
+    return isinstance(around, keras.layers.RNN) and getattr(around, "cell", None) is layer
+
+
 def active_backend() -> str:
     """Name of the backend that Keras runs on."""
     return str(keras.config.backend())
@@ -275,12 +284,15 @@ def active_backend() -> str:
 def owner_of_weights(model: Any, recorder: LayerRecorder) -> dict[int, int]:
     """Number of the layer that owns each weight, by ``id(weight)``; layers that the step did not call are added.
 
-    A weight belongs to the layer that made it, not to those that contain that layer.
+    A weight belongs to the layer that made it, not to those that contain that layer; a cell's to its recurrent layer.
     """
     owners: dict[int, int] = {}
 
-    def visit(layer: Any, parent: int | None) -> None:
-        number = recorder.add_layer(id(layer), layer.name, type(layer).__name__, parent=parent)
+    def visit(layer: Any, parent: int | None, around: Any = None) -> None:
+        if parent is not None and is_part_of(layer, around):
+            number = parent
+        else:
+            number = recorder.add_layer(id(layer), layer.name, type(layer).__name__, parent=parent)
         below = layer._flatten_layers(include_self=False, recursive=False)
         inner = {id(weight) for sublayer in below for weight in sublayer.weights}
         for weight in layer.weights:
@@ -288,7 +300,7 @@ def owner_of_weights(model: Any, recorder: LayerRecorder) -> dict[int, int]:
                 owners.setdefault(id(weight), number)
         for sublayer in below:
             if sublayer.weights:
-                visit(sublayer, number)
+                visit(sublayer, number, layer)
 
     visit(model, None)
     return owners

@@ -262,16 +262,18 @@ class TraceBuilder:
         if sentence not in self._notes:
             self._notes.append(sentence)
 
-    def finish(self, results: Collection[int] | None = None) -> Trace:
+    def finish(self, results: Collection[int] | None = None, stored: Mapping[int, int] | None = None) -> Trace:
         """The trace.
 
         Args:
             results: numbers that the step must compute (new weights, losses, metrics). If given, operations that none of
                 them needs are left out, see :mod:`epochwise.tracing.loops.needed`; otherwise all are kept.
+            stored: for each value the number of one that lies in the same memory, where operations write in place: what
+                writes to a part of it is needed where another part is.
         """
         operations = tuple(self._operations)
         if results is not None:
-            operations = needed(operations, self._loop_of, self._loops, results)
+            operations = needed(operations, self._loop_of, self._loops, results, stored)
         return Trace(
             backend=self.backend,
             dialect=self.dialect,  # type: ignore[arg-type]  # one of the Literal's three, by each tracer's constant

@@ -29,7 +29,11 @@ class Loop(NamedTuple):
 
 
 def needed(
-    operations: Sequence[Operation], loop_of: Mapping[int, int], loops: Sequence[Loop], results: Collection[int]
+    operations: Sequence[Operation],
+    loop_of: Mapping[int, int],
+    loops: Sequence[Loop],
+    results: Collection[int],
+    stored: Mapping[int, int] | None = None,
 ) -> tuple[Operation, ...]:
     """The operations that the results need, in order, with ``times`` reduced as described above.
 
@@ -38,11 +42,16 @@ def needed(
         loop_of: by place of an operation: the innermost loop that it stands in.
         loops: all loops.
         results: numbers of the values that the step must compute.
+        stored: for each value the number of one that lies in the same memory; by default each has its own.
     """
+
+    def memory(value: int) -> int:
+        return value if stored is None else stored.get(value, value)
+
     makers: dict[int, list[int]] = defaultdict(list)
     for place, operation in enumerate(operations):
         for output in operation.outputs:
-            makers[output].append(place)
+            makers[memory(output)].append(place)
     loop_of_value = {value: number for number, loop in enumerate(loops) for value in loop.handed}
     late = {place: 0 for place, operation in enumerate(operations) if not operation.outputs}
     seen: dict[tuple[int, int | None], int] = {}
@@ -60,7 +69,7 @@ def needed(
             times = loops[carrier].times
             if times is None or later < times:
                 todo.append((loops[carrier].handed[value], carrier, later))
-        for place in makers.get(value, ()):
+        for place in makers.get(memory(value), ()):
             here = loop_of.get(place)
             later = runs if here is not None and here == reader else 0
             if late.get(place, later + 1) > later:
