@@ -213,7 +213,7 @@ def _call(flow: Flow, place: int) -> int | None:
     if operation.call is None and operation.phase == "backward" and rule is not None and rule.family == "contraction":
         partner = flow.partner(place)
         return None if partner is None else flow.trace.operations[partner[0]].call
-    return operation.call
+    return flow.calls[place]
 
 
 def _occurrence(trace: Trace, operation: Operation, role: Role) -> Occurrence:

@@ -124,6 +124,24 @@ class Flow:
         return at
 
     @cached_property
+    def calls(self) -> list[int | None]:
+        """The layer call that each operation belongs to.
+
+        A forward operation that lost its place (JAX moves what does not change out of a loop, and forgets where it stood)
+        belongs to the only call that reads what it makes.
+        """
+        operations = self.trace.operations
+        calls = [operation.call for operation in operations]
+        for place in reversed(range(len(operations))):
+            if calls[place] is None and operations[place].phase == "forward":
+                made = {self.root[output] for output in operations[place].outputs}
+                readers = {reader for value in made for reader in self.readers.get(value, ()) if reader > place}
+                callers = {calls[reader] for reader in readers if operations[reader].phase == "forward"}
+                if len(callers) == 1:
+                    calls[place] = callers.pop()
+        return calls
+
+    @cached_property
     def _forward_factors(self) -> dict[int, list[tuple[int, int]]]:
         """By origin: the forward contractions that it is a factor of, as (place of the operation, 0 or 1 for the factor)."""
         factors: dict[int, list[tuple[int, int]]] = defaultdict(list)

@@ -8,7 +8,8 @@ call, with its own operations (those of layers inside it are theirs):
 * outputs: tensors at a border that its forward operations make.
 * Operations that only give a tensor another shape or order read and make nothing: a ``Flatten`` moves 0 bytes and has no
   activations, whether the framework has views or copies.
-* A lookup (``Embedding``) reads of its table as much as it writes, not all of it.
+* A lookup (``Embedding``) reads of its table as much as it writes, not all of it. So does what reads a part of a tensor through
+  a view: as much as the parts are together, and at most the whole.
 
 Bytes of a step:
 
@@ -19,7 +20,8 @@ Bytes of a step:
 * update, for each trainable weight with a gradient = weight and gradient read, weight written, and each of the optimizer's
   variables of the weight's shape read and written.
 
-A tensor inside a loop counts each time that it is read or made. Gradients have the size of what they are gradients of.
+A layer that is called inside a loop moves its tensors each time. A loop inside a layer (a recurrent one) moves what crosses the
+layer's border once, however often it turns. Gradients have the size of what they are gradients of.
 """
 
 from __future__ import annotations
@@ -53,27 +55,58 @@ def borders(flow: Flow) -> dict[int | None, Border]:
     """What crosses the border of each call; ``None`` stands for the step outside any call."""
     trace, root = flow.trace, flow.root
     at_border = _at_border(flow)
+    times_of = _times_of_calls(flow)
+    parts = _parts(flow)
     made: dict[int | None, Counter[int]] = defaultdict(Counter)
     read: dict[int | None, Counter[int]] = defaultdict(Counter)
-    looked_up: dict[int | None, Counter[int]] = defaultdict(Counter)
+    partly_read: dict[int | None, dict[int, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
     backward: set[int | None] = set()
     for place, (operation, rule) in enumerate(zip(trace.operations, flow.rules, strict=True)):
         if operation.phase == "backward":
             backward.add(operation.call)
         if operation.phase != "forward" or flow.is_view(place):
             continue
-        times = operation.times or 1
+        times, call = operation.times or 1, flow.calls[place]
         for value in operation.outputs:
             if root[value] in at_border:
-                made[operation.call][root[value]] = max(made[operation.call][root[value]], times)
+                made[call][root[value]] = times_of[call]
         for position, value in enumerate(operation.inputs):
             at = root[value]
-            if rule is not None and rule.family == "lookup" and position == 0:
-                looked_up[operation.call][at] += times * sum(trace.values[output].bytes for output in operation.outputs)
-            elif at in at_border or at in flow.parameters:
-                read[operation.call][at] = max(read[operation.call][at], times)
+            if at in at_border or at in flow.parameters:
+                if rule is not None and rule.family == "lookup" and position == 0:
+                    partly_read[call][at][place] = times * sum(trace.values[output].bytes for output in operation.outputs)
+                else:
+                    read[call][at] = times_of[call]
+            elif parts.get(at) in at_border | flow.parameters:
+                partly_read[call][parts[at]][at] = times * trace.values[at].bytes
     calls: list[int | None] = [*range(len(trace.calls)), None]
-    return {call: _border(flow, made[call], read[call], looked_up[call], backward=call in backward) for call in calls}
+    return {
+        call: _border(flow, made[call], read[call], partly_read[call], times_of[call], backward=call in backward)
+        for call in calls
+        for call in calls
+    }
+
+
+def _times_of_calls(flow: Flow) -> Counter[int | None]:
+    """How often each call runs in a step: as often as the operation of it that runs least."""
+    least: Counter[int | None] = Counter()
+    for place, operation in enumerate(flow.trace.operations):
+        if operation.phase == "forward" and not flow.is_view(place):
+            call, times = flow.calls[place], operation.times or 1
+            least[call] = min(least.get(call, times), times)
+    return least
+
+
+def _parts(flow: Flow) -> dict[int, int]:
+    """By root of a view of a part: the root of the whole."""
+    whole: dict[int, int] = {}
+    for place, operation in enumerate(flow.trace.operations):
+        if flow.is_view(place) and not flow.is_alias(place) and operation.inputs:
+            source = flow.root[operation.inputs[0]]
+            for output in operation.outputs:
+                if flow.root[output] == output:
+                    whole[output] = whole.get(source, source)
+    return whole
 
 
 def _at_border(flow: Flow) -> set[int]:
@@ -99,12 +132,14 @@ def _at_border(flow: Flow) -> set[int]:
     return border
 
 
-def _border(flow: Flow, made: Counter[int], read: Counter[int], looked_up: Counter[int], *, backward: bool) -> Border:
+def _border(
+    flow: Flow, made: Counter[int], read: Counter[int], partly_read: dict[int, Counter[int]], times: int, *, backward: bool
+) -> Border:
     values = flow.trace.values
-    through = {value: values[value].bytes * times for value, times in read.items() if value not in made}
-    for value, amount in looked_up.items():
+    through = {value: values[value].bytes * often for value, often in read.items() if value not in made}
+    for value, amounts in partly_read.items():
         if value not in made:
-            through[value] = min(values[value].bytes, through.get(value, 0) + amount)
+            through.setdefault(value, min(values[value].bytes * times, amounts.total()))
     return Border(
         inputs={value: amount for value, amount in through.items() if value not in flow.parameters},
         weights={value: amount for value, amount in through.items() if value in flow.parameters},
