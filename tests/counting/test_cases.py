@@ -69,11 +69,7 @@ def test_a_grouped_convolution(counted):
 
 @pytest.mark.parametrize("name", ["plain", "with_dropout"])
 def test_an_lstm(counted, name):
-    """Each kernel once for each of the 64 turns; what crosses the layer's border once, whatever the loop inside does.
-
-    The recurrent kernel's gradient and that of the state before are needed for 64 and for 63 turns; JAX, TensorFlow and PyTorch
-    run them for as many as their loops turn.
-    """
+    """Each kernel for each of the 64 turns; what crosses the layer's border once, whatever the loop inside does."""
     found = row(counted[f"recurrent_dropout:{name}"], "LSTM")
     assert found["forward_macs"] == 64 * 4 * 64 * (32 + 64)
     assert found["weight_gradient_macs"] == found["forward_macs"]
