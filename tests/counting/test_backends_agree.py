@@ -48,7 +48,7 @@ def by_outermost_layer(counts):
 @pytest.mark.parametrize("backend", OTHERS)
 @pytest.mark.parametrize("name", PLAIN.split())
 def test_backends_agree_on_every_layer(name, backend):
-    """Weights, uses of each, forward, weight-gradient and input-gradient MACs and activations by layer; nothing is uncounted."""
+    """Weights, uses of each, forward, weight-gradient and input-gradient MACs and activations by layer; all is counted."""
     counts, reference = told(backend)[name], told("jax")[name]
     assert "error" not in counts, counts["error"]
     assert counts == reference

@@ -76,7 +76,7 @@ def test_a_peak_that_does_not_grow():
 def test_of_a_real_model():
     """The count of that batch has a peak within the memory, that of the next one over it."""
     torch = pytest.importorskip("torch")
-    from epochwise.counting import peak_bytes  # noqa: PLC0415
+    from epochwise.counting import peak_bytes
 
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 2))
     x, y = torch.zeros(1, 3, 8, 8), torch.zeros(1, dtype=torch.long)

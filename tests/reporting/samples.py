@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from epochwise.counting.counts import Container, Counts, LargestBatch, LayerCounts, MemoryBytes, Parameters, PerSample, Uncounted, Work
+from epochwise.counting.counts import (
+    Container,
+    Counts,
+    LargestBatch,
+    LayerCounts,
+    MemoryBytes,
+    Parameters,
+    PerSample,
+    Uncounted,
+    Work,
+)
+from epochwise.counting.side_by_side import side_by_side
 from epochwise.explaining.compare import explain_ratio
 from epochwise.explaining.explanation import Comparison, Demo, QuestionAnswer
 from epochwise.machines.machine import BandwidthPoint, Cache, Machine, Peak
@@ -118,6 +129,11 @@ def nested():
     )
     fit = LargestBatch(2**30, 1_234, 2**30 - 10, 2**30 + 100)
     return counts("transformer", rows, "jax", shape=(20,), containers=containers, largest_batch=fit)
+
+
+def several():
+    """Three models beside each other."""
+    return side_by_side([mlp(), cnn(), nested()])
 
 
 def profiled(step_seconds, busy_share, weights, overhead=0.04):

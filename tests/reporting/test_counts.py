@@ -54,7 +54,9 @@ def test_the_answer_about_memory(batch):
     if batch is None:
         assert "Not even a batch of 1 fits into 1.5 GiB: its peak is 1.61 GB." in text
     else:
-        assert "that fits into 1.5 GiB is 7: its peak is 1,610,612,000 bytes; one sample more needs 1,610,613,000 bytes." in text
+        assert (
+            "that fits into 1.5 GiB is 7: its peak is 1,610,612,000 bytes; one sample more needs 1,610,613,000 bytes." in text
+        )
 
 
 def test_every_layer_has_its_row():

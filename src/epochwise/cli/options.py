@@ -41,7 +41,7 @@ MOST_COLUMNS = 100
 _MEMORY_UNITS = {"": 1, "b": 1} | {
     f"{letter}{unit}": base**power
     for power, letter in enumerate("kmgtp", start=1)
-    for unit, base in (("ib", 1024), ("i", 1024), ("b", 1000))
+    for unit, base in (("ib", 1024), ("i", 1024), ("b", 1000), ("", 1000))
 }
 
 Data = Annotated[str, typer.Option("--data", help="fashion-mnist, random, a .npz file, or module:function.", metavar="DATA")]
