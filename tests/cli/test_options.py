@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from epochwise.cli.options import Progress, parse_shape, write_output
+from epochwise.cli.options import Progress, check_outputs, parse_memory, parse_names, parse_shape, write_output
 from epochwise.errors import OutputExistsError, UsageError
 
 
@@ -34,6 +34,64 @@ def test_what_is_no_shape_is_refused(text):
         parse_shape(text)
     assert repr(text) in caught.value.what
     assert caught.value.remedy == "--input-shape 28,28,1"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("8GiB", 8 * 2**30),
+        ("8gib", 8 * 2**30),
+        ("8 GB", 8 * 10**9),
+        ("1.5GiB", 3 * 2**29),
+        ("0.1 kB", 100),
+        ("512MiB", 2**29),
+        ("80G", 80 * 10**9),
+        ("16Gi", 2**34),
+        ("1TiB", 2**40),
+        ("100", 100),
+        ("7b", 7),
+    ],
+)
+def test_sizes_of_memory(text, size):
+    """Powers of 1,024 with an i, of 1,000 without; exact."""
+    assert parse_memory(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "8 GiBs", "-1GB", "0", "0GiB", "1e3", "8,5GB", "8XB", "a lot", "0.1B"])
+def test_what_is_no_size_of_memory_is_refused(text):
+    """With the text that came, the units, and a line that works."""
+    with pytest.raises(UsageError) as caught:
+        parse_memory(text)
+    assert repr(text) in caught.value.what
+    assert "KiB" in caught.value.cause
+    assert caught.value.remedy == "--memory 8GiB"
+
+
+def test_names_in_a_list():
+    """In the order given, with either line between words; a misspelt one is told with what is near."""
+    known = ("training-macs", "bytes")
+    assert parse_names("--columns", "bytes, Training_MACs", known) == ("bytes", "training-macs")
+    with pytest.raises(UsageError) as caught:
+        parse_names("--sort", "byte", known)
+    assert "'byte'" in caught.value.what
+    assert "training-macs, bytes" in caught.value.what
+    assert caught.value.cause == "Did you mean bytes?"
+    assert caught.value.remedy == "--sort bytes"
+
+
+def test_each_output_has_a_place_of_its_own(tmp_path):
+    """Neither standard output nor a file is given twice; a file that is there needs --force; nothing at all is fine."""
+    check_outputs(False, None, None)
+    check_outputs(False, "-", str(tmp_path / "a"), None)
+    check_outputs(False, "/dev/null", "/dev/null")
+    with pytest.raises(UsageError, match="standard output"):
+        check_outputs(False, "-", None, "-")
+    with pytest.raises(UsageError, match="named twice"):
+        check_outputs(True, str(tmp_path / "a"), str(tmp_path / "b" / ".." / "a"))
+    (tmp_path / "a").write_text("")
+    with pytest.raises(OutputExistsError):
+        check_outputs(False, None, str(tmp_path / "a"))
+    check_outputs(True, None, str(tmp_path / "a"))
 
 
 def test_output_goes_to_a_file_or_to_standard_output(tmp_path, capsys):

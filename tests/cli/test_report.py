@@ -37,6 +37,7 @@ def test_as_when_it_was_measured(result, monkeypatch):
     [
         (samples.demo(), "If not speed, what is the benefit?"),
         (samples.cnn(), "618,864 MACs"),
+        (samples.several(), "1/16.5"),
         (samples.MACHINE, "Some processor"),
     ],
 )

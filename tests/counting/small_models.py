@@ -196,6 +196,7 @@ def count(name):
                 row.input_gradient_macs,
                 row.activation_elements,
                 row.parameters,
+                row.uses_per_weight,
             ]
             for row in counts.layers
             if not row.name.startswith("(")

@@ -39,7 +39,7 @@ def told(backend):
 def by_outermost_layer(counts):
     """MACs and weights with inner layers added to the outermost one: backends do not all call a recurrent layer's cell."""
     sums = {}
-    for name, (forward, weight, given, _, parameters) in counts["layers"].items():
+    for name, (forward, weight, given, _, parameters, _) in counts["layers"].items():
         row = sums.setdefault(name.split("/")[0], [0, 0, 0, 0])
         sums[name.split("/")[0]] = [a + b for a, b in zip(row, (forward, weight, given, parameters), strict=True)]
     return sums
@@ -48,7 +48,7 @@ def by_outermost_layer(counts):
 @pytest.mark.parametrize("backend", OTHERS)
 @pytest.mark.parametrize("name", PLAIN.split())
 def test_backends_agree_on_every_layer(name, backend):
-    """Weights, forward, weight-gradient and input-gradient MACs and activations, layer by layer; nothing is uncounted."""
+    """Weights, uses of each, forward, weight-gradient and input-gradient MACs and activations by layer; all is counted."""
     counts, reference = told(backend)[name], told("jax")[name]
     assert "error" not in counts, counts["error"]
     assert counts == reference

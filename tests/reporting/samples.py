@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from epochwise.counting.counts import Counts, LayerCounts, MemoryBytes, Parameters, PerSample, Uncounted, Work
+from epochwise.counting.counts import (
+    Container,
+    Counts,
+    LargestBatch,
+    LayerCounts,
+    MemoryBytes,
+    Parameters,
+    PerSample,
+    Uncounted,
+    Work,
+)
+from epochwise.counting.side_by_side import side_by_side
 from epochwise.explaining.compare import explain_ratio
 from epochwise.explaining.explain import explain_measured
 from epochwise.explaining.explanation import Comparison, Demo, QuestionAnswer
@@ -28,7 +39,7 @@ MACHINE = Machine(
 )
 
 
-def layer(name, kind, shape, parameters=0, macs=0, first=False, elements=None):
+def layer(name, kind, shape, parameters=0, macs=0, first=False, elements=None, uses=None, parent=None):
     """One row, its bytes and FLOPs guessed from its shapes."""
     size = 1
     for length in shape:
@@ -47,10 +58,12 @@ def layer(name, kind, shape, parameters=0, macs=0, first=False, elements=None):
         forward=Work(macs * BATCH, size * BATCH, moved),
         backward=Work(macs * BATCH * (1 if first else 2), size * BATCH, 2 * moved),
         update=Work(0, 2 * parameters, 12 * parameters),
+        parent=parent,
+        uses_per_weight=uses,
     )
 
 
-def counts(name, layers, backend="tensorflow", uncounted=(), notes=()):
+def counts(name, layers, backend="tensorflow", uncounted=(), notes=(), shape=(28, 28, 1), **more):
     """The record of these rows."""
     forward = sum(row.forward_macs for row in layers)
     training = sum(row.forward_macs + row.weight_gradient_macs + row.input_gradient_macs for row in layers)
@@ -68,6 +81,8 @@ def counts(name, layers, backend="tensorflow", uncounted=(), notes=()):
         ),
         uncounted=tuple(uncounted),
         notes=tuple(notes),
+        input_shape=(None, *shape),
+        **more,
     )
 
 
@@ -75,9 +90,9 @@ def mlp(backend="tensorflow"):
     """The question's first model."""
     rows = [
         layer("flatten", "Flatten", (784,), elements=0),
-        layer("dense", "Dense", (64,), 50_240, 50_176, first=True),
-        layer("dense_1", "Dense", (64,), 4_160, 4_096),
-        layer("dense_2", "Dense", (10,), 650, 640),
+        layer("dense", "Dense", (64,), 50_240, 50_176, first=True, uses=1),
+        layer("dense_1", "Dense", (64,), 4_160, 4_096, uses=1),
+        layer("dense_2", "Dense", (10,), 650, 640, uses=1),
     ]
     return counts("mlp", rows, backend)
 
@@ -85,14 +100,41 @@ def mlp(backend="tensorflow"):
 def cnn(backend="tensorflow"):
     """The question's second model."""
     rows = [
-        layer("conv2d", "Conv2D", (26, 26, 16), 160, 97_344, first=True),
+        layer("conv2d", "Conv2D", (26, 26, 16), 160, 97_344, first=True, uses=676),
         layer("max_pooling2d", "MaxPooling2D", (13, 13, 16)),
-        layer("conv2d_1", "Conv2D", (11, 11, 8), 1_160, 139_392),
+        layer("conv2d_1", "Conv2D", (11, 11, 8), 1_160, 139_392, uses=121),
         layer("max_pooling2d_1", "MaxPooling2D", (5, 5, 8)),
         layer("flatten", "Flatten", (200,), elements=0),
-        layer("dense", "Dense", (10,), 2_010, 2_000),
+        layer("dense", "Dense", (10,), 2_010, 2_000, uses=1),
     ]
     return counts("cnn", rows, backend)
+
+
+def nested():
+    """A model in a model, a block that does work of its own, one that does none, and a very long name."""
+    long = "a_classifier_whose_name_somebody_made_very_long_indeed_on_purpose"
+    rows = [
+        layer("embedding", "Embedding", (20, 32), 3_200, elements=640),
+        layer("encoder/attention", "MultiHeadAttention", (20, 32), 0, 25_600, parent="encoder"),
+        layer("encoder/attention/query", "EinsumDense", (20, 4, 8), 1_056, 20_480, uses=20, parent="encoder/attention"),
+        layer("encoder/attention/key", "EinsumDense", (20, 4, 8), 1_056, 20_480, uses=20, parent="encoder/attention"),
+        layer("encoder/ffn/wide", "Dense", (20, 64), 2_112, 81_920, uses=40, parent="encoder/ffn"),
+        layer("encoder/ffn/narrow", "Dense", (20, 32), 2_080, 81_920, uses=40, parent="encoder/ffn"),
+        layer(long, "Dense", (5,), 165, 160, uses=1),
+        replace(layer("(loss)", "Loss", ()), output_shape=None, activation_elements=0),
+    ]
+    containers = (
+        Container("encoder", "Functional", None, (None, 20, 32), 1),
+        Container("encoder/attention", "MultiHeadAttention", "encoder", (None, 20, 32), 1),
+        Container("encoder/ffn", "Sequential", "encoder", (None, 20, 32), 2),
+    )
+    fit = LargestBatch(2**30, 1_234, 2**30 - 10, 2**30 + 100)
+    return counts("transformer", rows, "jax", shape=(20,), containers=containers, largest_batch=fit)
+
+
+def several():
+    """Three models beside each other."""
+    return side_by_side([mlp(), cnn(), nested()])
 
 
 def profiled(step_seconds, busy_share, weights, overhead=0.04):

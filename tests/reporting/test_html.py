@@ -14,7 +14,14 @@ from tests.reporting import samples
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
 LOADING = {"src", "href", "srcset", "data", "poster", "action", "background", "xlink:href"}
-RECORDS = {**samples.COMPARISONS, "demo": samples.demo, "counts": samples.cnn, "machine": lambda: samples.MACHINE}
+RECORDS = {
+    **samples.COMPARISONS,
+    "demo": samples.demo,
+    "counts": samples.cnn,
+    "nested": samples.nested,
+    "counts_several": samples.several,
+    "machine": lambda: samples.MACHINE,
+}
 RECORDS |= {f"explain_{name}": record for name, record in samples.EXPLANATIONS.items()}
 PAGES: dict[str, str] = {}
 
@@ -92,6 +99,20 @@ def test_a_comparison_has_all_its_parts():
     assert "How good they are" in shown
     assert "How good they are" not in drawn("without_profile")
     assert "unknown" in drawn("without_profile")
+
+
+def test_counts_of_several_models_are_beside_each_other():
+    """Totals with ratios, the sentences, each model's layers, the answer about memory."""
+    shown = " ".join("".join(Reader(drawn("counts_several")).text).split())
+    for part in ("mlp, cnn, transformer", "1/16.5", "5.40", "conv2d 676 times", "narrow", "fits into 1 GiB is 1,234"):
+        assert part in shown
+
+
+def test_nested_models_are_a_tree():
+    """Indented by their level, with the whole path for who points at it."""
+    text = drawn("nested")
+    assert 'title="encoder/attention/query" style="padding-left:2.2em">query<' in text
+    assert 'class="open"' in text
 
 
 def test_bars_are_whole():

@@ -28,10 +28,11 @@ MEASURE = "<script>document.title = document.documentElement.scrollWidth + ' of 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")]
 
 
-@pytest.mark.parametrize("name", ["deep", "hostile", "demo", "counts"])
+@pytest.mark.parametrize("name", ["deep", "hostile", "demo", "counts", "several"])
 def test_no_page_is_wider_than_its_window(name, tmp_path):
     """Wide tables scroll inside the page."""
-    record = {**samples.COMPARISONS, "demo": samples.demo, "counts": lambda: samples.deep().models[0].counts}[name]()
+    counted = {"counts": lambda: samples.deep().models[0].counts, "several": samples.several}
+    record = {**samples.COMPARISONS, "demo": samples.demo, **counted}[name]()
     file = tmp_path / "page.html"
     file.write_text(page(record).replace("<details>", "<details open>").replace("</body>", MEASURE))
     for width in (390, 1200):

@@ -10,7 +10,13 @@ from epochwise.errors import RecordError, UsageError
 from epochwise.reporting.records import KINDS, from_json, load, to_json
 from tests.reporting import samples
 
-RECORDS = {**samples.COMPARISONS, "demo": samples.demo, "counts": samples.cnn, "machine": lambda: samples.MACHINE}
+RECORDS = {
+    **samples.COMPARISONS,
+    "demo": samples.demo,
+    "counts": samples.nested,
+    "several": samples.several,
+    "machine": lambda: samples.MACHINE,
+}
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -98,3 +104,16 @@ def test_files(tmp_path):
     path.write_text("text")
     with pytest.raises(RecordError, match=r"result\.json: The result is not JSON"):
         load(path)
+
+
+def test_counts_that_were_saved_before_there_were_trees_are_read():
+    """Version 1 only grows: fields that came later have what stands for not known."""
+    old = json.loads(to_json(samples.cnn()))
+    for name in ("input_shape", "containers", "largest_batch"):
+        del old[name]
+    for row in old["layers"]:
+        del row["parent"], row["uses_per_weight"]
+    found = from_json(json.dumps(old))
+    assert (found.input_shape, found.containers, found.largest_batch) == (None, (), None)
+    assert {(row.parent, row.uses_per_weight) for row in found.layers} == {(None, None)}
+    assert found.per_sample == samples.cnn().per_sample

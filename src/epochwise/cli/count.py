@@ -56,7 +56,7 @@ def count(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...",
+            metavar="MODEL",
             help="file.py:function, package.module:function or a .keras file; two or more are put side by side.",
         ),
     ],

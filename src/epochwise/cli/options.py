@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +41,7 @@ MOST_COLUMNS = 100
 _MEMORY_UNITS = {"": 1, "b": 1} | {
     f"{letter}{unit}": base**power
     for power, letter in enumerate("kmgtp", start=1)
-    for unit, base in (("ib", 1024), ("i", 1024), ("b", 1000))
+    for unit, base in (("ib", 1024), ("i", 1024), ("b", 1000), ("", 1000))
 }
 
 Data = Annotated[str, typer.Option("--data", help="fashion-mnist, random, a .npz file, or module:function.", metavar="DATA")]
@@ -85,6 +83,8 @@ def parse_memory(text: str) -> int:
     Raises:
         UsageError: no positive size, or a unit that is none.
     """
+    from fractions import Fraction
+
     found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
     factor = _MEMORY_UNITS.get(found[2].lower()) if found else None
     size = 0 if found is None or factor is None else int(Fraction(found[1]) * factor)
@@ -103,6 +103,8 @@ def parse_names(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]
     Raises:
         UsageError: one of them is not known, or there is none.
     """
+    from difflib import get_close_matches
+
     names = tuple(name.strip().lower().replace("_", "-") for name in text.split(","))
     for name in names:
         if name not in known:

@@ -24,7 +24,7 @@ from epochwise.reporting.figures import (
 from epochwise.reporting.layers import BY_STEP, COLUMNS, Column, Line, View, added, lines
 from epochwise.reporting.terminal import Sized, blocks, hanging, heading, notes, pairs, plain_table
 
-SHAPE_COLUMNS, FEWEST_NAME_COLUMNS, FEWEST_KIND_COLUMNS = 14, 5, 6
+SHAPE_COLUMNS, FEWEST_NAME_COLUMNS, FEWEST_KIND_COLUMNS = 14, 5, 8
 INDENT = "  "
 MEMORY = {
     "parameters": "all weights",
@@ -144,7 +144,7 @@ def _table(counts: Counts, view: View, columns: list[Column], width: int) -> Tab
 def _widths(left: int, name: int, kind: int, shape: int) -> tuple[int, int, int]:
     """Columns for names, kinds and shapes of what is left beside the figures: names first; what has no room is left out."""
     room = left - shape - 2
-    kinds = min(kind, room - name) if name <= room else min(kind, room // 4)  # a name that does not fit anyway goes on below
+    kinds = min(kind, room - name) if name <= room else min(kind, room // 3)  # a name that does not fit anyway goes on below
     if kinds < min(kind, FEWEST_KIND_COLUMNS):
         kinds = 0
     shapes = shape if left - kinds - shape - 2 >= min(name, 2 * FEWEST_NAME_COLUMNS) else 0

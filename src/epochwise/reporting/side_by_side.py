@@ -50,7 +50,6 @@ HELP = {
     "bytes_per_step": "Across the borders of layers, all phases.",
     "peak_bytes": "The most that is alive at once.",
 }
-_WIDEST = 26
 
 
 class TotalRow(NamedTuple):
@@ -119,8 +118,10 @@ def _tables(record: SideBySide, width: int) -> RenderableType:
     """The totals; more models than fit beside each other go on in further tables, each with the first again."""
     rows = total_rows(record)
     labels = max(len(row.label) for row in rows)
-    columns = [max(len(_head(counts.name)), *(len(row.values[at]) for row in rows)) for at, counts in enumerate(record.models)]
     ratio = [max(len("/ first"), *(len(row.ratios[at]) for row in rows)) for at in range(len(record.models))]
+    widest = (width - labels - max(ratio) - 6) // 2  # of a name: two models always stand beside each other
+    heads = [shortened(counts.name, widest) for counts in record.models]
+    columns = [max(len(head), *(len(row.values[at]) for row in rows)) for at, head in enumerate(heads)]
     room = width - labels - 2 - columns[0]
     groups: list[list[int]] = [[]]
     left = room
@@ -131,18 +132,14 @@ def _tables(record: SideBySide, width: int) -> RenderableType:
             left = room
         groups[-1].append(at)
         left -= need
-    return blocks(*(_totals(record, rows, [0, *group]) for group in groups))
+    return blocks(*(_totals(heads, rows, [0, *group]) for group in groups))
 
 
-def _head(name: str) -> str:
-    return shortened(name, _WIDEST)
-
-
-def _totals(record: SideBySide, rows: list[TotalRow], shown: list[int]) -> RenderableType:
+def _totals(heads: list[str], rows: list[TotalRow], shown: list[int]) -> RenderableType:
     table = plain_table()
     table.add_column("", no_wrap=True)
     for at in shown:
-        table.add_column(Text(_head(record.models[at].name)), justify="right", no_wrap=True)
+        table.add_column(Text(heads[at]), justify="right", no_wrap=True)
         if at:
             table.add_column("/ first", justify="right", style="dim", no_wrap=True)
     for row in rows:
