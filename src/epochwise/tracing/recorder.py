@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 import msgspec
 
 from epochwise.tracing.loops.needed import Loop, needed
-from epochwise.tracing.trace import Backend, Call, Layer, Operation, Parameter, Phase, Trace, Value
+from epochwise.tracing.trace import Backend, Call, Layer, Operation, Parameter, Phase, Storage, Trace, Value
 
 LOSS = "(loss)"
 METRICS = "(metrics)"
@@ -171,6 +171,7 @@ class TraceBuilder:
         self.recorder = recorder
         self.inputs: list[int] = []
         self.optimizer_state: list[int] = []
+        self.storages: tuple[Storage, ...] = ()
         self._values: list[Value] = []
         self._number_of: dict[Hashable, int] = {}
         self._operations: list[Operation] = []
@@ -284,6 +285,7 @@ class TraceBuilder:
             inputs=tuple(self.inputs),
             optimizer_state=tuple(self.optimizer_state),
             notes=tuple(self._notes),
+            storages=self.storages,
         )
 
 

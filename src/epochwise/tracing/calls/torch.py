@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from epochwise.errors import TracingError
 from epochwise.tracing.recorder import OPTIMIZER, TraceBuilder
+from epochwise.tracing.storages.torch import Storages
 from epochwise.tracing.trace import Phase
 
 IDENTITIES = ("aten::detach", "aten::alias", "aten::lift", "aten::lift_fresh")
@@ -45,10 +46,11 @@ class AtenRecorder(TorchDispatchMode):
         super().__init__()
         self.builder = builder
         self.recorder = builder.recorder
+        self.storages = Storages()
         self._began: list[int] = []  # sequence numbers at which another layer call became the innermost one
         self._owner: list[int | None] = []  # that call
         self._recomputing: list[int] = []  # calls whose forward pass runs again in the backward pass (checkpointing)
-        self._alive: dict[int, Any] = {}  # see _window
+        self._alive: dict[int, Any] = {}  # sparse tensors, whose identity must not be given to another
         self._first_read_in: dict[int, int | None] = {}  # the call in which the forward pass first read a value
         self._made_in: dict[int, int | None] = {}  # the call that a value was made in
 
@@ -101,23 +103,31 @@ class AtenRecorder(TorchDispatchMode):
 
     # --- tensors ---------------------------------------------------------------------------------------------------
 
-    def number(self, tensor: Any) -> int:
-        """The number of a tensor; tensors that are the same window on the same storage share one."""
-        window = self._window(tensor)
+    def number(self, tensor: Any, born: int | None = None) -> int:
+        """The number of a tensor; tensors that are the same window on the same storage share one.
+
+        ``born`` is the place of the operation that makes it, if it is an output.
+        """
+        window = self._window(tensor, born)
         return self.builder.number(window, tuple(tensor.shape), _dtype(tensor))
 
-    def _window(self, tensor: Any) -> tuple[object, ...]:
+    def _window(self, tensor: Any, born: int | None = None) -> tuple[object, ...]:
         """What part of what storage a tensor shows.
 
-        The storage is kept alive, so that its identity is not given to another, and not the tensor: autograd takes a gradient
-        as it is when nobody else holds it, and copies it otherwise.
+        Neither is kept alive: memory is freed as in a real run, and autograd takes a gradient as it is when nobody else holds
+        it, and copies it otherwise.
         """
         if tensor.layout != torch.strided:
             self._alive[id(tensor)] = tensor
             return ("tensor", id(tensor))
-        storage = tensor.untyped_storage()
-        self._alive.setdefault(storage._cdata, storage)
-        return (storage._cdata, tensor.storage_offset(), tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)
+        storage = self.storages.number(tensor, born)
+        return (storage, tensor.storage_offset(), tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)
+
+    def keep(self, tensor: Any) -> Any:
+        """Autograd is about to keep a tensor: what it shall keep for it. Of the forward pass, that is on record."""
+        if not self.in_backward and tensor.layout == torch.strided:
+            self.storages.keep(tensor)
+        return tensor.detach()
 
     def numbers(self, structure: Any) -> list[int]:
         """The numbers of all tensors in a structure, in its order."""
@@ -143,7 +153,9 @@ class AtenRecorder(TorchDispatchMode):
         return outputs
 
     def _record(self, schema: Any, given: dict[str, Any], inputs: list[int], outputs: Any) -> None:
+        place = self.storages.place
         written = _tensors([given.get(argument.name) for argument in schema.arguments if _is_written(argument)])
+        self._unite(schema, given, outputs)
         for tensor, target in zip(_tensors(outputs), written, strict=False):
             if tensor is not target:  # an in-place operation on a real tensor gives back its fake
                 self.builder.alias(self._window(tensor), self.number(target))
@@ -151,7 +163,7 @@ class AtenRecorder(TorchDispatchMode):
             for tensor, number in zip(_tensors(outputs), inputs, strict=True):
                 self.builder.alias(self._window(tensor), number)
             return
-        results = self.numbers(outputs) or self.numbers(written)
+        results = [self.number(tensor, place) for tensor in _tensors(outputs)] or self.numbers(written)
         views = any(value.alias_info is not None and not value.alias_info.is_write for value in schema.returns)
         if not results or (views and len(results) == 1 and results[0] in inputs):
             return  # gives no tensor, or the very tensor that it was given
@@ -169,7 +181,16 @@ class AtenRecorder(TorchDispatchMode):
         if self._recomputing:
             attributes["recomputed"] = True
         name = schema.name.replace("::", ".")
-        self.builder.operation(name, inputs, results, phase=phase, call=call, attributes=attributes)
+        self.storages.place = 1 + self.builder.operation(name, inputs, results, phase=phase, call=call, attributes=attributes)
+
+    def _unite(self, schema: Any, given: dict[str, Any], outputs: Any) -> None:
+        """What the schema says is a view of an argument, or the argument itself, lies in the argument's storage."""
+        if any(value.alias_info is not None for value in schema.returns):
+            shared = _tensors([given.get(argument.name) for argument in schema.arguments if argument.alias_info is not None])
+            made = _tensors(outputs)
+            for place, tensor in enumerate(made):
+                if shared and tensor.layout == torch.strided == shared[0].layout:
+                    self.storages.unite(tensor, shared[place] if len(shared) == len(made) else shared[0])
 
     def read(self, tensor: Any) -> Any:
         """The number in a tensor, which Python code asks for (``item()``, ``float()``, ``if tensor:``)."""
