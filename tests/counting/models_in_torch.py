@@ -27,6 +27,19 @@ def tokens(length=12, words=50):
     return torch.randint(words, (BATCH, length)), torch.randint(words, (BATCH, length))
 
 
+def padded(length=12, words=50):
+    """Tokens of which some are padding; transformers leaves the mask out if none is, and looks at its values for that."""
+    x, y = tokens(length, words)
+    mask = torch.ones_like(x)
+    mask[0, -3:] = 0
+    return {"input_ids": x, "attention_mask": mask}, y
+
+
+def called(module, x):
+    """What the module gives for a batch."""
+    return module(**x) if isinstance(x, dict) else module(x)
+
+
 def of_logits(outputs, labels):
     """Cross-entropy of the logits of a model of transformers, or of a tensor with a class for each place."""
     logits = getattr(outputs, "logits", outputs)
@@ -133,6 +146,8 @@ def encoder():
 
 SMALL = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 4, "intermediate_size": 32}
 
+NO_ENDS = {"bos_token_id": None, "eos_token_id": None}
+
 
 def vit():
     config = transformers.ViTConfig(**SMALL, image_size=16, patch_size=4, num_labels=10)
@@ -140,7 +155,7 @@ def vit():
 
 
 def gpt2():
-    config = transformers.GPT2Config(vocab_size=50, n_positions=12, n_embd=16, n_layer=2, n_head=4, use_cache=False)
+    config = transformers.GPT2Config(vocab_size=50, n_positions=12, n_embd=16, n_layer=2, n_head=4, use_cache=False, **NO_ENDS)
     return transformers.GPT2LMHeadModel(config)
 
 
@@ -173,7 +188,7 @@ MODELS = {
     "vit": (vit, partial(image, 3, 16), of_logits, adamw),
     "gpt2": (gpt2, tokens, of_logits, adamw),
     "bert": (bert, tokens, of_logits, sgd),
-    "llama": (llama, tokens, of_logits, momentum),
+    "llama": (llama, padded, of_logits, momentum),
 }
 
 

@@ -32,6 +32,9 @@ IDENTITIES = ("aten::detach", "aten::alias", "aten::lift", "aten::lift_fresh")
 OVERWRITES = ("aten::copy_", "aten::_foreach_copy_")
 """Calls that write their first tensor without reading it."""
 
+OPAQUE = ("aten::mkldnn_rnn_layer",)
+"""Calls that keep a workspace for the backward pass, of a size that only the library knows; a fake tensor gives it none."""
+
 ON_LISTS = ("aten::_foreach_", "aten::_fused_")
 """How the names of calls on lists begin."""
 
@@ -177,6 +180,11 @@ class AtenRecorder(TorchDispatchMode):
             for number in inputs:
                 self._first_read_in.setdefault(number, call)
         self._made_in.update(dict.fromkeys(results, call))
+        if schema.name in OPAQUE:
+            self.builder.note(
+                f"Activations and peak leave out the workspace that {schema.name.replace('::', '.')} keeps for the backward pass: "
+                "only its library knows the size."
+            )
         attributes = _attributes(given)
         if self._recomputing:
             attributes["recomputed"] = True
