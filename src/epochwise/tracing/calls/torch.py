@@ -143,6 +143,8 @@ class AtenRecorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if func is torch.ops.aten._local_scalar_dense.default:
             return self.read(args[0])
+        if func._schema.name in IDENTITIES and not kwargs:  # autograd makes many
+            return self._same(args[0], func(*args))
         given = _by_name(func._schema, args, kwargs)
         inputs = self.numbers(list(given.values()))  # before the call, which may change a tensor's shape in place
         outputs = func(*args, **kwargs)
@@ -162,10 +164,6 @@ class AtenRecorder(TorchDispatchMode):
         for tensor, target in zip(_tensors(outputs), written, strict=False):
             if tensor is not target:  # an in-place operation on a real tensor gives back its fake
                 self.builder.alias(self._window(tensor), self.number(target))
-        if schema.name in IDENTITIES:
-            for tensor, number in zip(_tensors(outputs), inputs, strict=True):
-                self.builder.alias(self._window(tensor), number)
-            return
         results = [self.number(tensor, place) for tensor in _tensors(outputs)] or self.numbers(written)
         views = any(value.alias_info is not None and not value.alias_info.is_write for value in schema.returns)
         if not results or (views and len(results) == 1 and results[0] in inputs):
@@ -190,6 +188,14 @@ class AtenRecorder(TorchDispatchMode):
             attributes["recomputed"] = True
         name = schema.name.replace("::", ".")
         self.storages.place = 1 + self.builder.operation(name, inputs, results, phase=phase, call=call, attributes=attributes)
+
+    def _same(self, tensor: Any, other: Any) -> Any:
+        """Another object for a tensor, which has the same number."""
+        number = self.number(tensor)
+        if not isinstance(tensor, FakeTensor) and tensor.layout == torch.strided:
+            self.storages.unite(other, tensor)
+        self.builder.alias(self._window(other), number)
+        return other
 
     def _unite(self, schema: Any, given: dict[str, Any], outputs: Any) -> None:
         """What the schema says is a view of an argument, or the argument itself, lies in the argument's storage."""
