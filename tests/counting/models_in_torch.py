@@ -112,8 +112,7 @@ class Words(nn.Module):
 class Checkpointed(nn.Module):
     def __init__(self):
         super().__init__()
-        block = partial(nn.Sequential, nn.Linear(16, 64), nn.GELU())
-        self.blocks = nn.ModuleList([block(nn.Linear(64, 16)) for _ in range(3)])
+        self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(16, 64), nn.GELU(), nn.Linear(64, 16)) for _ in range(3)])
 
     def forward(self, x):
         for block in self.blocks:
