@@ -9,12 +9,13 @@ directly, outside any of its layers, belongs to a row of its own, named after th
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 
 import msgspec
 
 from epochwise.tracing.loops.needed import Loop, needed
-from epochwise.tracing.trace import Backend, Call, Layer, Operation, Parameter, Phase, Trace, Value
+from epochwise.tracing.trace import Backend, Call, Layer, Operation, Parameter, Phase, Storage, Trace, Value
 
 LOSS = "(loss)"
 METRICS = "(metrics)"
@@ -171,6 +172,7 @@ class TraceBuilder:
         self.recorder = recorder
         self.inputs: list[int] = []
         self.optimizer_state: list[int] = []
+        self.storages: tuple[Storage, ...] = ()
         self._values: list[Value] = []
         self._number_of: dict[Hashable, int] = {}
         self._operations: list[Operation] = []
@@ -271,9 +273,11 @@ class TraceBuilder:
             stored: for each value the number of one that lies in the same memory, where operations write in place: what
                 writes to a part of it is needed where another part is.
         """
-        operations = tuple(self._operations)
+        operations, storages = tuple(self._operations), self.storages
         if results is not None:
-            operations = needed(operations, self._loop_of, self._loops, results, stored)
+            kept = needed(operations, self._loop_of, self._loops, results, stored)
+            operations = tuple(kept.values())
+            storages = tuple(_moved(storage, list(kept)) for storage in storages)
         return Trace(
             backend=self.backend,
             dialect=self.dialect,  # type: ignore[arg-type]  # one of the Literal's three, by each tracer's constant
@@ -286,7 +290,14 @@ class TraceBuilder:
             inputs=tuple(self.inputs),
             optimizer_state=tuple(self.optimizer_state),
             notes=tuple(self._notes),
+            storages=storages,
         )
+
+
+def _moved(storage: Storage, kept: list[int]) -> Storage:
+    """The storage in a trace that holds the operations of these places alone, in ascending order."""
+    born, freed = (None if place is None else bisect.bisect_left(kept, place) for place in (storage.born, storage.freed))
+    return msgspec.structs.replace(storage, born=born, freed=freed)
 
 
 def _not_a_leaf(layer: Layer) -> Layer:

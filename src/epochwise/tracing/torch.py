@@ -51,8 +51,10 @@ def _fake_step(builder: TraceBuilder, fake: FakeTensorMode) -> Iterator[AtenReco
     limit = fake_tensors.CONSTANT_NUMEL_LIMIT
     fake_tensors.CONSTANT_NUMEL_LIMIT = max(limit, LARGEST_CONSTANT)  # what is computed from constants is one too
     try:
-        with torch.random.fork_rng(devices=[]), _numbers_as_arrays(aten), fake, aten, torch.enable_grad():
+        kept = torch.autograd.graph.saved_tensors_hooks(aten.keep, lambda tensor: tensor)
+        with torch.random.fork_rng(devices=[]), _numbers_as_arrays(aten), fake, aten, torch.enable_grad(), kept:
             yield aten
+            builder.storages = aten.storages.finished()
     finally:
         fake_tensors.CONSTANT_NUMEL_LIMIT = limit
 

@@ -127,6 +127,22 @@ class Parameter(msgspec.Struct, frozen=True):
     gradient: int | None = None
 
 
+class Storage(msgspec.Struct, frozen=True):
+    """Memory that a tensor and its views share, in a framework that makes and frees it while the step runs.
+
+    Attributes:
+        bytes: its size.
+        born: place of the operation that makes it; ``None`` if it is there before the step.
+        freed: how many operations have run when the last one who holds it lets it go; ``None`` if it outlives the step.
+        kept: whether automatic differentiation keeps it from the forward pass for the backward pass.
+    """
+
+    bytes: int
+    born: int | None
+    freed: int | None
+    kept: bool
+
+
 class Trace(msgspec.Struct, frozen=True):
     """One training step of one model, as its framework would run it.
 
@@ -142,6 +158,8 @@ class Trace(msgspec.Struct, frozen=True):
         inputs: numbers of the batch's tensors (features first, then labels).
         optimizer_state: numbers of the optimizer's variables (momenta, step counters).
         notes: what a reader must know to trust the figures, in plain sentences.
+        storages: what memory the step makes and frees, as seen while it ran (PyTorch); empty where the framework's program
+            says nothing of memory (JAX, TensorFlow).
     """
 
     backend: Backend
@@ -155,3 +173,4 @@ class Trace(msgspec.Struct, frozen=True):
     inputs: tuple[int, ...]
     optimizer_state: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    storages: tuple[Storage, ...] = ()

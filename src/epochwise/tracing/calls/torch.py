@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from epochwise.errors import TracingError
 from epochwise.tracing.recorder import OPTIMIZER, TraceBuilder
+from epochwise.tracing.storages.torch import Storages
 from epochwise.tracing.trace import Phase
 
 IDENTITIES = ("aten::detach", "aten::alias", "aten::lift", "aten::lift_fresh")
@@ -30,6 +31,9 @@ IDENTITIES = ("aten::detach", "aten::alias", "aten::lift", "aten::lift_fresh")
 
 OVERWRITES = ("aten::copy_", "aten::_foreach_copy_")
 """Calls that write their first tensor without reading it."""
+
+OPAQUE = ("aten::mkldnn_rnn_layer",)
+"""Calls that keep a workspace for the backward pass, of a size that only the library knows; a fake tensor gives it none."""
 
 ON_LISTS = ("aten::_foreach_", "aten::_fused_")
 """How the names of calls on lists begin."""
@@ -45,10 +49,11 @@ class AtenRecorder(TorchDispatchMode):
         super().__init__()
         self.builder = builder
         self.recorder = builder.recorder
+        self.storages = Storages()
         self._began: list[int] = []  # sequence numbers at which another layer call became the innermost one
         self._owner: list[int | None] = []  # that call
         self._recomputing: list[int] = []  # calls whose forward pass runs again in the backward pass (checkpointing)
-        self._alive: dict[int, Any] = {}  # see _window
+        self._alive: dict[int, Any] = {}  # sparse tensors, whose identity must not be given to another
         self._first_on: dict[object, int] = {}  # by storage: the first value on it
         self._stored: dict[int, int] = {}
         self._first_read_in: dict[int, int | None] = {}  # the call in which the forward pass first read a value
@@ -103,9 +108,12 @@ class AtenRecorder(TorchDispatchMode):
 
     # --- tensors ---------------------------------------------------------------------------------------------------
 
-    def number(self, tensor: Any) -> int:
-        """The number of a tensor; tensors that are the same window on the same storage share one."""
-        window = self._window(tensor)
+    def number(self, tensor: Any, born: int | None = None) -> int:
+        """The number of a tensor; tensors that are the same window on the same storage share one.
+
+        ``born`` is the place of the operation that makes it, if it is an output.
+        """
+        window = self._window(tensor, born)
         number = self.builder.number(window, tuple(tensor.shape), _dtype(tensor))
         self._stored.setdefault(number, self._first_on.setdefault(_storage(window), number))
         return number
@@ -116,18 +124,23 @@ class AtenRecorder(TorchDispatchMode):
         self.builder.alias(window, number)
         self._first_on.setdefault(_storage(window), self._stored[number])
 
-    def _window(self, tensor: Any) -> tuple[object, ...]:
+    def _window(self, tensor: Any, born: int | None = None) -> tuple[object, ...]:
         """What part of what storage a tensor shows.
 
-        The storage is kept alive, so that its identity is not given to another, and not the tensor: autograd takes a gradient
-        as it is when nobody else holds it, and copies it otherwise.
+        Neither is kept alive: memory is freed as in a real run, and autograd takes a gradient as it is when nobody else holds
+        it, and copies it otherwise.
         """
         if tensor.layout != torch.strided:
             self._alive[id(tensor)] = tensor
             return ("tensor", id(tensor))
-        storage = tensor.untyped_storage()
-        self._alive.setdefault(storage._cdata, storage)
-        return (storage._cdata, tensor.storage_offset(), tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)
+        storage = self.storages.number(tensor, born)
+        return (storage, tensor.storage_offset(), tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)
+
+    def keep(self, tensor: Any) -> Any:
+        """Autograd is about to keep a tensor: what it shall keep for it. Of the forward pass, that is on record."""
+        if not self.in_backward and tensor.layout == torch.strided:
+            self.storages.keep(tensor)
+        return tensor.detach()
 
     @property
     def stored(self) -> dict[int, int]:
@@ -145,6 +158,8 @@ class AtenRecorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if func is torch.ops.aten._local_scalar_dense.default:
             return self.read(args[0])
+        if func._schema.name in IDENTITIES and not kwargs:  # autograd makes many
+            return self._same(args[0], func(*args))
         given = _by_name(func._schema, args, kwargs)
         inputs = self.numbers(list(given.values()))  # before the call, which may change a tensor's shape in place
         outputs = func(*args, **kwargs)
@@ -158,15 +173,13 @@ class AtenRecorder(TorchDispatchMode):
         return outputs
 
     def _record(self, schema: Any, given: dict[str, Any], inputs: list[int], outputs: Any) -> None:
+        place = self.storages.place
         written = _tensors([given.get(argument.name) for argument in schema.arguments if _is_written(argument)])
+        self._unite(schema, given, outputs)
         for tensor, target in zip(_tensors(outputs), written, strict=False):
             if tensor is not target:  # an in-place operation on a real tensor gives back its fake
                 self._alias(tensor, self.number(target))
-        if schema.name in IDENTITIES:
-            for tensor, number in zip(_tensors(outputs), inputs, strict=True):
-                self._alias(tensor, number)
-            return
-        results = self.numbers(outputs) or self.numbers(written)
+        results = [self.number(tensor, place) for tensor in _tensors(outputs)] or self.numbers(written)
         views = any(value.alias_info is not None and not value.alias_info.is_write for value in schema.returns)
         if not results or (views and len(results) == 1 and results[0] in inputs):
             return  # gives no tensor, or the very tensor that it was given
@@ -180,11 +193,33 @@ class AtenRecorder(TorchDispatchMode):
             for number in inputs:
                 self._first_read_in.setdefault(number, call)
         self._made_in.update(dict.fromkeys(results, call))
+        if schema.name in OPAQUE:
+            self.builder.note(
+                f"Activations and peak leave out the workspace that {schema.name.replace('::', '.')} keeps for the backward pass: "
+                "only its library knows the size."
+            )
         attributes = _attributes(given)
         if self._recomputing:
             attributes["recomputed"] = True
         name = schema.name.replace("::", ".")
-        self.builder.operation(name, inputs, results, phase=phase, call=call, attributes=attributes)
+        self.storages.place = 1 + self.builder.operation(name, inputs, results, phase=phase, call=call, attributes=attributes)
+
+    def _same(self, tensor: Any, other: Any) -> Any:
+        """Another object for a tensor, which has the same number."""
+        number = self.number(tensor)
+        if not isinstance(tensor, FakeTensor) and tensor.layout == torch.strided:
+            self.storages.unite(other, tensor)
+        self._alias(other, number)
+        return other
+
+    def _unite(self, schema: Any, given: dict[str, Any], outputs: Any) -> None:
+        """What the schema says is a view of an argument, or the argument itself, lies in the argument's storage."""
+        if any(value.alias_info is not None for value in schema.returns):
+            shared = _tensors([given.get(argument.name) for argument in schema.arguments if argument.alias_info is not None])
+            made = _tensors(outputs)
+            for place, tensor in enumerate(made):
+                if shared and tensor.layout == torch.strided == shared[0].layout:
+                    self.storages.unite(tensor, shared[place] if len(shared) == len(made) else shared[0])
 
     def read(self, tensor: Any) -> Any:
         """The number in a tensor, which Python code asks for (``item()``, ``float()``, ``if tensor:``)."""
