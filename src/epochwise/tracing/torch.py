@@ -45,9 +45,9 @@ MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 
 
 @contextlib.contextmanager
-def _fake_step(builder: TraceBuilder, fake: FakeTensorMode) -> Iterator[AtenRecorder]:
+def _fake_step(builder: TraceBuilder, fake: FakeTensorMode, *, recording: bool = True) -> Iterator[AtenRecorder]:
     """Run what is inside under fake tensors, recorded; random generators are left as they were."""
-    aten = AtenRecorder(builder)
+    aten = AtenRecorder(builder, recording=recording)
     limit = fake_tensors.CONSTANT_NUMEL_LIMIT
     fake_tensors.CONSTANT_NUMEL_LIMIT = max(limit, LARGEST_CONSTANT)  # what is computed from constants is one too
     try:
@@ -344,8 +344,8 @@ def _fake_copy(module: Any, loss: Any, optimizer: Any, fake: FakeTensorMode) -> 
 
 def _first_optimizer_step(module: Any, optimizer: Any, fake: FakeTensorMode) -> torch.optim.Optimizer:
     """The optimizer with its state made, as it is from the second step of a run on; gradients are cleared again."""
-    aside = TraceBuilder("pytorch", DIALECT, 1, LayerRecorder())  # what it records is thrown away
-    with _fake_step(aside, fake) as aten, _part(aten, OPTIMIZER):
+    aside = TraceBuilder("pytorch", DIALECT, 1, LayerRecorder())
+    with _fake_step(aside, fake, recording=False) as aten, _part(aten, OPTIMIZER):
         made = optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizer(module.parameters())
         made.state.clear()  # numbers that it keeps, such as a step counter, must be known, and are from here on
         for parameter in module.parameters():
