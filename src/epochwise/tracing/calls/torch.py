@@ -23,6 +23,7 @@ from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from epochwise.errors import TracingError
+from epochwise.tracing.failures.torch import BRANCHES, WITHOUT_BRANCHES, line_of_caller
 from epochwise.tracing.outputs.torch import RememberedOutputs
 from epochwise.tracing.recorder import OPTIMIZER, TraceBuilder
 from epochwise.tracing.trace import Phase
@@ -52,14 +53,16 @@ class AtenRecorder(TorchDispatchMode):
 
     Args:
         builder: takes the operations.
+        remembered: carries the calls out.
         recording: whether anything is written down; without, numbers are still read as in a recording.
     """
 
-    def __init__(self, builder: TraceBuilder, *, recording: bool = True) -> None:
+    def __init__(self, builder: TraceBuilder, remembered: RememberedOutputs, *, recording: bool = True) -> None:
         super().__init__()
         self.builder = builder
         self.recording = recording
-        self._remembered = RememberedOutputs()
+        self._remembered = remembered
+        self._has_differentiated = False
         self.recorder = builder.recorder
         self._began: list[int] = []  # sequence numbers at which another layer call became the innermost one
         self._owner: list[int | None] = []  # that call
@@ -106,8 +109,12 @@ class AtenRecorder(TorchDispatchMode):
     def _whose(self) -> tuple[Phase, int | None]:
         if not self.in_backward:
             call = self.recorder.current
-            updating = call is not None and self.recorder.is_part(call, OPTIMIZER)
+            if call is None:  # between the gradients and the optimizer: clipping and scaling, which nothing differentiates
+                updating = self._has_differentiated and not torch.is_grad_enabled()
+            else:
+                updating = self.recorder.is_part(call, OPTIMIZER)
             return ("update" if updating else "forward"), call
+        self._has_differentiated = True
         if self._recomputing:
             return "backward", self._recomputing[-1]
         node = torch._C._current_autograd_node()
@@ -154,11 +161,13 @@ class AtenRecorder(TorchDispatchMode):
             return args[0].fake_device
         if func is torch.ops.aten._local_scalar_dense.default:
             return self.read(args[0])
-        if not self.recording or func.namespace in _NOT_COMPUTING:
+        if func.namespace in _NOT_COMPUTING:
             return func(*args, **kwargs)
         signature = _signature(func)
         given = signature.by_name(args, kwargs)
         leaves = list(_leaves(given.values()))
+        if not self.recording:
+            return self._remembered.of(func, args, kwargs, leaves)
         inputs = [self.number(leaf) for leaf in leaves]  # before the call, which may change a tensor's shape in place
         outputs = self._remembered.of(func, args, kwargs, leaves)
         if signature.on_lists:
@@ -218,11 +227,13 @@ class AtenRecorder(TorchDispatchMode):
         if not tensor.is_floating_point() and phase != "update":
             raise TracingError(
                 f"The step reads a number of type {_dtype(tensor)} out of a tensor, so what it does depends on the data.",
-                cause="an if, a loop bound or a size that comes from a tensor's value, such as `if (x > 0).any():`",
-                remedy="let shapes and branches depend on shapes and settings only, for instance with torch.where",
+                cause=BRANCHES,
+                remedy=WITHOUT_BRANCHES,
             )
+        line = line_of_caller()
         self.builder.note(
-            "The step reads numbers out of tensors in Python; 1 was taken for each, so a branch that depends on one may differ."
+            "The step reads numbers out of tensors in Python; 1 was taken for each, so a branch that depends on one may differ"
+            + (f" ({line})." if line else ".")
         )
         return True if tensor.dtype == torch.bool else 1.0 if tensor.is_floating_point() else 1
 
