@@ -67,8 +67,8 @@ def count(
         counts = counted(
             subject.model,
             batch_size,
-            subject.data.x,
-            subject.data.y,
+            subject.x,
+            subject.y,
             subject.name,
             loss=subject.loss,
             optimizer=subject.optimizer,

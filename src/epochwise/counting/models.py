@@ -120,8 +120,8 @@ def _trace_module(module: Any, batch_size: int, x: Any, y: Any, loss: Any, optim
             remedy="epochwise.count(module, x=x, y=y), or on the command line --input-shape 28,28,1 --classes 10",
         )
     samples = _samples(x)
-    specs = (_like(arrays, samples, batch_size) for arrays in (x, y))
-    return torch.trace_module(module, *specs, batch_size, loss, optimizer, step)
+    x_spec, y_spec = (_like(arrays, samples, batch_size) for arrays in (x, y))
+    return torch.trace_module(module, x_spec, y_spec, batch_size, loss, optimizer, step)
 
 
 def _samples(arrays: Any) -> int | None:
@@ -130,8 +130,8 @@ def _samples(arrays: Any) -> int | None:
         arrays = tuple(arrays.values())
     if isinstance(arrays, (list, tuple)):
         return next((found for part in arrays if (found := _samples(part)) is not None), None)
-    shape = getattr(arrays, "shape", ())
-    return int(shape[0]) if len(shape) else None
+    shape = tuple(getattr(arrays, "shape", ()))
+    return int(shape[0]) if shape else None
 
 
 def _like(arrays: Any, samples: int | None, batch_size: int) -> Any:

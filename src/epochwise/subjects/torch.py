@@ -69,7 +69,7 @@ def default_loss(outputs: Any, labels: Any) -> Any:
     if isinstance(outputs, (tuple, list)) and isinstance(labels, (tuple, list)) and len(outputs) == len(labels):
         return sum(default_loss(output, label) for output, label in zip(outputs, labels, strict=True))
     raise ModelDoesNotFitError(
-        f"The module gives {_kind(outputs)}, and there is no loss for it with {_kind(labels)} as labels.",
+        f"The module gives {_kind(outputs)}, and there is no loss for it with {_kind(labels)} for labels.",
         cause="several outputs, or outputs inside an object, and no loss that says which of them counts.",
         remedy="epochwise.count(module, x=x, y=y, loss=lambda outputs, y: ...)   (or labels in x, if the module takes them)",
     )
@@ -84,6 +84,8 @@ def _kind(value: Any) -> str:
         return f"a {type(value).__name__} of {', '.join(map(str, value)) or 'nothing'}"
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, torch.Tensor):
+        return "a tensor"
     return "nothing" if value is None else f"a {type(value).__name__}"
 
 

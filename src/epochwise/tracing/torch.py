@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -49,12 +50,14 @@ def _fake_step(
 ) -> Iterator[AtenRecorder]:
     """Run what is inside under fake tensors, recorded; random generators are left as they were.
 
-    Compiled functions run as they were written, and the garbage collector waits: a trace makes many small objects that stay.
+    Compiled functions run as they were written; the garbage collector waits, since a trace makes many small objects that stay;
+    and PyTorch does not log what it then raises.
     """
     aten = AtenRecorder(builder, remembered or RememberedOutputs(), recording=recording)
     limit = fake_tensors.CONSTANT_NUMEL_LIMIT
     fake_tensors.CONSTANT_NUMEL_LIMIT = max(limit, LARGEST_CONSTANT)  # what is computed from constants is one too
-    collecting = gc.isenabled()
+    collecting, log = gc.isenabled(), logging.getLogger(fake_tensors.__name__)
+    logging_disabled, log.disabled = log.disabled, True
     gc.disable()
     try:
         with (
@@ -68,6 +71,7 @@ def _fake_step(
             yield aten
     finally:
         fake_tensors.CONSTANT_NUMEL_LIMIT = limit
+        log.disabled = logging_disabled
         if collecting:
             gc.enable()
 
@@ -292,6 +296,8 @@ def trace_module(
                     _usual_step(module, x, y, made, loss, aten)
                 else:
                     step(module, x, y, made)
+            if not any(recorder.is_part(number, OPTIMIZER) for number in range(recorder.call_count)):
+                builder.note("The optimizer takes no step, so there is no update: nothing is trained, or the step decides so.")
             builder.optimizer_state.extend(aten.numbers(list(made.state.values())))
             gradients = gradients or _gradients(module, aten)
     for name, parameter in module.named_parameters():
@@ -311,8 +317,9 @@ def _usual_step(module: Any, x: Any, y: Any, optimizer: torch.optim.Optimizer, l
         aten.recorder.set_inputs(part, aten.numbers((outputs, y)))
         cost = loss(outputs, y)
         aten.recorder.set_outputs(part, aten.numbers(cost))
-    cost.backward()
-    optimizer.step()
+    if cost.requires_grad:
+        cost.backward()
+        optimizer.step()
 
 
 def _gradients(module: Any, aten: AtenRecorder) -> dict[str, int]:

@@ -22,6 +22,8 @@ from epochwise.errors import EpochwiseError, ModelDoesNotFitError, ModelFailedEr
 from epochwise.tracing.trace import Value
 
 _OURS = str(Path(__file__).parents[2])
+_STEP, _INSIDE = str(Path(__file__).parents[1] / "torch.py"), ("around", "numpy")
+"""Where steps are run, and the functions there that the user's code comes through."""
 _FRAMEWORK = str(Path(torch.__file__).parent)
 
 BRANCHES = "a branch, a size or a call to NumPy that uses numbers out of a tensor, such as `if (x > 0).any():`"
@@ -81,6 +83,8 @@ def line_of(error: BaseException) -> str | None:
 def line_of_caller() -> str | None:
     """The innermost line that is under way and is neither PyTorch's nor ours."""
     for frame, line in traceback.walk_stack(None):
+        if frame.f_code.co_filename == _STEP and frame.f_code.co_name not in _INSIDE:
+            return None
         found = _line(frame, line)
         if found is not None:
             return found

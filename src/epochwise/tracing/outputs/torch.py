@@ -139,8 +139,10 @@ def _again(known: _Remembered, leaves: list[Any]) -> Any:
     fake = leaves[0].fake_mode
 
     def tensor(made: _Made | None) -> Any:
-        if made is None or (made.same and made.source is not None):
-            return None if made is None else leaves[made.source]
+        if made is None:
+            return None
+        if made.same and made.source is not None:
+            return leaves[made.source]
         with in_kernel_invocation_manager(fake):
             if made.source is None:
                 meta = torch.empty_strided(made.shape, made.stride, dtype=made.dtype, device="meta")
