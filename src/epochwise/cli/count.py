@@ -151,8 +151,8 @@ def _counted(spec: ModelSpec, wanted: _Request, progress: Callable[[float, str],
     counts = count_model(
         subject.model,
         wanted.batch_size,
-        subject.data.x,
-        subject.data.y,
+        subject.x,
+        subject.y,
         subject.name,
         loss=subject.loss,
         optimizer=subject.optimizer,
@@ -172,9 +172,7 @@ def _largest_batch(subject: Subject, counts: Counts, memory: int, progress: Call
         if batch_size == counts.batch_size:
             return counts.memory_bytes.peak
         progress(2, f"tracing a step of {subject.name} with a batch of {batch_size:,}")
-        return peak_bytes(
-            subject.model, batch_size, subject.data.x, subject.data.y, loss=subject.loss, optimizer=subject.optimizer
-        )
+        return peak_bytes(subject.model, batch_size, subject.x, subject.y, loss=subject.loss, optimizer=subject.optimizer)
 
     return largest_batch(peak_at, memory, counts.batch_size)
 

@@ -26,6 +26,8 @@ from epochwise.tracing.trace import Layer, Operation, Phase, Trace
 
 STEP = "(step)"
 """Row for work of the step that is in no layer and no other part."""
+_NAMED = 4
+"""Layers that a sentence names; of more, it says how many."""
 _PHASES: tuple[Phase, ...] = ("forward", "backward", "update")
 
 
@@ -79,6 +81,7 @@ def count_trace(trace: Trace, name: str) -> Counts:
     flow = Flow(trace)
     rows = _Rows(trace)
     uncounted = _add_operations(flow, rows)
+    again = _run_again(trace, rows)
     _add_borders(flow, rows)
     _add_weights(flow, rows)
     return Counts(
@@ -90,7 +93,7 @@ def count_trace(trace: Trace, name: str) -> Counts:
         layers=rows.finished(),
         memory_bytes=memory_bytes(flow),
         uncounted=uncounted,
-        notes=trace.notes,
+        notes=(*trace.notes, *again),
         input_shape=_without_batch(trace, trace.inputs[0]) if trace.inputs else None,
         containers=rows.containers(),
     )
@@ -205,6 +208,17 @@ def _add_operations(flow: Flow, rows: _Rows) -> tuple[Uncounted, ...]:
         Uncounted(name, times, None if layer is None else trace.layers[layer].path, reason)
         for (name, layer, reason), times in unknown.items()
     )
+
+
+def _run_again(trace: Trace, rows: _Rows) -> tuple[str, ...]:
+    """A sentence about forward work that the backward pass repeats (checkpointing), if there is any."""
+    again = [(layer.path, row.macs["recompute"]) for layer, row in zip(trace.layers, rows.of_layer, strict=True)]
+    again = [(path, macs) for path, macs in again if macs]
+    if not again:
+        return ()
+    macs = _per_sample(sum(macs for _, macs in again), trace.batch_size)
+    named = ", ".join(path for path, _ in again[:_NAMED]) + (f" and {len(again) - _NAMED} more" if len(again) > _NAMED else "")
+    return (f"Checkpointing: {macs:,} MACs per sample of the forward pass run again in the backward pass, in {named}.",)
 
 
 def _call(flow: Flow, place: int) -> int | None:

@@ -122,6 +122,7 @@ _LOSSES = {
     "huber_loss": 6,
     "multi_margin_loss": 3,
     "multilabel_margin_loss": 3,
+    "multilabel_margin_loss_forward": 3,
     "binary_cross_entropy": 9,
     "binary_cross_entropy_with_logits": 8,
 }
@@ -236,6 +237,7 @@ def _gru_cell(at: Occurrence) -> Cost:
 
 reductions(ATEN, _names("sum nansum amax amin max min prod any all argmax argmin count_nonzero aminmax"))
 elementwise(ATEN, _names("cumsum cumsum_ cumprod cummax cummin"))
+elementwise(ATEN, _names("logcumsumexp"), flops=3)  # exp, add, log
 
 
 @rule(ATEN, "aten.mean", family="reduction")
@@ -266,7 +268,8 @@ def _sort(at: Occurrence) -> Cost:
 
 
 _MAX_POOLS = (
-    "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices max_pool1d max_pool2d max_pool3d mkldnn_max_pool2d"
+    "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices max_pool1d max_pool2d max_pool3d mkldnn_max_pool2d "
+    "fractional_max_pool2d fractional_max_pool3d"
 )
 
 
@@ -280,6 +283,7 @@ def _max_pool(at: Occurrence) -> Cost:
     ATEN,
     *_names("max_pool2d_with_indices_backward max_pool3d_with_indices_backward mkldnn_max_pool2d_backward"),
     *_names("adaptive_max_pool2d_backward adaptive_max_pool3d_backward"),
+    *_names("fractional_max_pool2d_backward fractional_max_pool3d_backward"),
     family="pooling",
 )
 def _max_pool_backward(at: Occurrence) -> Cost:
@@ -321,17 +325,48 @@ def _taps(at: Occurrence) -> int:
 
 
 elementwise(ATEN, _names("upsample_linear1d upsample_linear1d_backward _upsample_linear1d"), flops=3)
-elementwise(ATEN, _names("upsample_bilinear2d _upsample_bilinear2d_aa upsample_bilinear2d_backward grid_sampler_2d"), flops=9)
+elementwise(ATEN, _names("upsample_bilinear2d _upsample_bilinear2d_aa grid_sampler_2d"), flops=9)
+elementwise(ATEN, _names("upsample_bilinear2d_backward _upsample_bilinear2d_aa_backward"), flops=9)
 elementwise(ATEN, _names("upsample_trilinear3d upsample_trilinear3d_backward"), flops=21)
-elementwise(ATEN, _names("upsample_bicubic2d upsample_bicubic2d_backward _upsample_bicubic2d_aa"), flops=35)
+elementwise(ATEN, _names("upsample_bicubic2d _upsample_bicubic2d_aa"), flops=35)
+elementwise(ATEN, _names("upsample_bicubic2d_backward _upsample_bicubic2d_aa_backward"), flops=35)
 movement(
-    ATEN, _names("upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d")
+    ATEN,
+    _names("upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d")
+    + _names("_upsample_nearest_exact3d max_unpool2d max_unpool3d"),
 )
+
+
+@rule(ATEN, "aten.grid_sampler_2d_backward", family="other")
+def _grid_sampler_backward(at: Occurrence) -> Cost:
+    """For each element of the output's gradient: to the four neighbours a product and a sum each (8); to both coordinates of
+    its point two differences, two products, a sum, and a product and a sum with the gradient (14).
+
+    With the nearest neighbour alone, one sum.
+    """
+    mask = at.attribute("output_mask", (True, True))
+    assert isinstance(mask, tuple)
+    nearest = at.attribute("interpolation_mode") == 1
+    each = 1 if nearest else 8 * bool(mask[0]) + 14 * bool(mask[1])
+    return Cost(other_flops=each * at.inputs[0].elements)
+
+
+@rule(ATEN, "aten._cdist_forward", family="other")
+def _distances(at: Occurrence) -> Cost:
+    """Difference, power and sum for each pair of rows and each of their M features: 3M."""
+    return Cost(other_flops=3 * at.outputs[0].elements * at.inputs[0].shape[-1])
+
+
+@rule(ATEN, "aten._cdist_backward", family="other")
+def _distances_backward(at: Occurrence) -> Cost:
+    """Difference, quotient, product with the gradient and sum for each pair of rows and each of their M features: 4M."""
+    return Cost(other_flops=4 * at.inputs[0].elements * at.inputs[1].shape[-1])
 
 
 @rule(
     ATEN,
     *_names("upsample_nearest1d_backward upsample_nearest2d_backward upsample_nearest3d_backward im2col col2im"),
+    *_names("_upsample_nearest_exact1d_backward _upsample_nearest_exact2d_backward _upsample_nearest_exact3d_backward"),
     family="other",
 )
 def _added_up(at: Occurrence) -> Cost:
@@ -348,6 +383,12 @@ lookups(ATEN, _names("embedding index index_select gather take take_along_dim _u
 def _embedding_backward(at: Occurrence) -> Cost:
     """Adds each element of the output's gradient to a row of the table's."""
     return Cost(other_flops=at.inputs[0].elements)
+
+
+@rule(ATEN, "aten.embedding_renorm_", family="other")
+def _embedding_renorm(at: Occurrence) -> Cost:
+    """Norm (2) and scale (1) of each row that is looked up."""
+    return Cost(other_flops=3 * at.inputs[1].elements * at.inputs[0].shape[-1])
 
 
 @rule(ATEN, *_names("_embedding_bag _embedding_bag_forward_only"), family="other")
@@ -408,6 +449,17 @@ def _pad_backward(at: Occurrence) -> Cost:
     return Cost(other_flops=at.inputs[0].elements)
 
 
+@rule(ATEN, *_names("_fft_r2c _fft_c2r _fft_c2c"), family="other")
+def _fft(at: Occurrence) -> Cost:
+    """``5 n log2 n`` for a complex transform of n points (Cooley-Tukey), half of it for a real one."""
+    axes = at.attribute("dim", (-1,))
+    assert isinstance(axes, tuple)
+    largest = max(at.inputs[0], at.outputs[0], key=lambda value: value.elements)
+    points = math.prod(largest.shape[axis] for axis in axes)
+    real = 1 if at.operation.name == "aten._fft_c2c" else 2
+    return Cost(other_flops=round(5 * largest.elements * math.log2(max(points, 1)) / real))
+
+
 random_bits(
     ATEN,
     _names(
@@ -417,6 +469,15 @@ random_bits(
 )
 
 # --- fused optimizers --------------------------------------------------------------------------------------------------
+
+
+@rule(ATEN, "aten._amp_foreach_non_finite_check_and_unscale_", family="elementwise")
+def _unscale(at: Occurrence) -> Cost:
+    """Comparison and product of each gradient; the last two inputs are whether any is infinite, and the scale."""
+    return Cost(other_flops=2 * sum(value.elements for value in at.inputs[:-2]))
+
+
+elementwise(ATEN, _names("_amp_update_scale_"))
 
 
 @rule(ATEN, "aten._fused_sgd_", family="elementwise")

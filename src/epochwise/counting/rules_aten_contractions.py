@@ -177,13 +177,23 @@ def _attention(at: Occurrence) -> Cost:
 
 @rule(ATEN, *_names(" ".join(f"{name}_backward" for name in _FUSED_ATTENTION.split())), family="contraction")
 def _attention_backward(at: Occurrence) -> Cost:
-    """Both gradients of both products: 2 B H L S (E + V), and the gradient of scale and softmax.
+    """Gradients of both products: with all of them 2 B H L S (E + V); and the gradient of scale and softmax.
 
-    Fused kernels compute the scores once more on the way; that is a choice of theirs and not counted.
+    The gradient of the weights (V) is there for query and key, whose own take E each; that of the values takes V. Fused kernels
+    compute the scores once more on the way; that is a choice of theirs and not counted.
     """
-    scores, features = _attention_sizes(at.inputs[1].shape, at.inputs[2].shape, at.inputs[3].shape)
-    rows = math.prod(at.inputs[1].shape[:-1])
-    return Cost(input_gradient_macs=2 * scores * features, other_flops=scores + softmax_gradient_flops(scores, rows))
+    query, key, value = (at.inputs[place].shape for place in (1, 2, 3))
+    scores = math.prod(query[:-1]) * key[-2]
+    of_query, of_key, of_value = _wanted(at, 3)
+    features = query[-1] * (of_query + of_key) + value[-1] * (of_value + (of_query or of_key))
+    rows = math.prod(query[:-1])
+    return Cost(input_gradient_macs=scores * features, other_flops=scores + softmax_gradient_flops(scores, rows))
+
+
+def _wanted(at: Occurrence, length: int) -> tuple[bool, ...]:
+    """Of which tensors of the forward operation a fused backward operation is asked for the gradients; all, if nothing says it."""
+    wanted = at.attribute("wanted")
+    return tuple(map(bool, wanted[:length])) if isinstance(wanted, tuple) and len(wanted) >= length else (True,) * length
 
 
 def _attention_sizes(query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...]) -> tuple[int, int]:
@@ -205,12 +215,25 @@ def _recurrent_layer(at: Occurrence) -> Cost:
 
 @rule(ATEN, "aten.mkldnn_rnn_layer_backward", family="contraction", operands=(0, 1))
 def _recurrent_layer_backward(at: Occurrence) -> Cost:
-    """Gradients of both kernels, of the input and of the state: twice the products of the forward pass.
+    """Gradients of kernels and input as the products of the forward pass, T B 4H I and T B 4H H; of the state one step fewer.
 
-    The gates' gradients take about as many operations as the gates.
+    The gradient of the state that the layer begins with is charged only if it is wanted. The gates' gradients take about as
+    many operations as the gates.
     """
-    forward = _recurrent_layer(at)
-    return Cost(weight_gradient_macs=forward.macs, input_gradient_macs=forward.macs, other_flops=forward.other_flops)
+    steps, batch = at.inputs[0].shape[:2]
+    of_input, of_kernel, of_recurrent, _, _, of_state, of_cell = _wanted(at, 7)
+    kernel, recurrent = (batch * at.inputs[place].elements for place in (1, 2))
+    return Cost(
+        weight_gradient_macs=steps * (kernel * of_kernel + recurrent * of_recurrent),
+        input_gradient_macs=steps * kernel * of_input + (steps - (not (of_state or of_cell))) * recurrent,
+        other_flops=_recurrent_layer(at).other_flops,
+    )
+
+
+@rule(ATEN, "aten.affine_grid_generator", family="contraction")
+def _affine_grid(at: Occurrence) -> Cost:
+    """Each point of the grid, with a 1 behind it, times a matrix (B, D, D + 1): D + 1 for each element of the output."""
+    return Cost(macs=at.outputs[0].elements * at.inputs[0].shape[-1])
 
 
 @rule(ATEN, "aten._cudnn_rnn", family="contraction")
@@ -223,6 +246,6 @@ def _cudnn_rnn(at: Occurrence) -> Cost:
 
 @rule(ATEN, "aten._cudnn_rnn_backward", family="contraction")
 def _cudnn_rnn_backward(at: Occurrence) -> Cost:
-    """Twice the products of the forward pass, see :func:`_recurrent_layer_backward`."""
+    """Twice the products of the forward pass; the gates' gradients take about as many operations as the gates."""
     forward = _cudnn_rnn(at)
     return Cost(weight_gradient_macs=forward.macs, input_gradient_macs=forward.macs, other_flops=forward.other_flops)

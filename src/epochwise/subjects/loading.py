@@ -27,6 +27,9 @@ _SHAPES = (
 )
 """Names under which functions take the shape of a sample and the number of classes."""
 
+_WITH_BATCH = (2, 3)
+"""Lengths of ``(module, x)`` and ``(module, x, y)``."""
+
 _USUAL_SAMPLE, _USUAL_CLASSES = (28, 28, 1), 10
 """Shape of a sample and number of classes where nothing else is known: those of Fashion-MNIST."""
 
@@ -42,6 +45,8 @@ class Subject:
         data: arrays in the layout and types that the model takes.
         loss: a callable ``loss(outputs, labels)``, for ``pytorch``; Keras models hold their own.
         optimizer: a ``torch.optim.Optimizer`` on the module's parameters, for ``pytorch``.
+        batch: features and labels of one batch, in the module's own structure, where its function gave them beside the module;
+            for counting.
     """
 
     name: str
@@ -50,6 +55,17 @@ class Subject:
     data: Dataset
     loss: Any | None = None
     optimizer: Any | None = None
+    batch: tuple[Any, Any] | None = None
+
+    @property
+    def x(self) -> Any:
+        """Features to count with."""
+        return self.data.x if self.batch is None else self.batch[0]
+
+    @property
+    def y(self) -> Any:
+        """Labels to count with."""
+        return self.data.y if self.batch is None else self.batch[1]
 
 
 def load_subject(spec: ModelSpec, data: Dataset, *, backend: str, batch_size: int, seed: int) -> Subject:
@@ -82,7 +98,8 @@ def load_alone(spec: ModelSpec, *, backend: str, batch_size: int, seed: int) -> 
     """Make the model that a MODEL string names when there is no data to fit it to, as for counting.
 
     The data of the subject are zeros of the shape that the model itself has. A function that must be given shapes is given
-    those of Fashion-MNIST, and so is a model that does not know its input.
+    those of Fashion-MNIST, and so is a model that does not know its input. A function may also give ``(module, x)`` or
+    ``(module, x, y)``, a plain module with features and labels as for :func:`epochwise.count`.
 
     Args:
         spec: from :func:`epochwise.subjects.models.parse_model`.
@@ -96,7 +113,10 @@ def load_alone(spec: ModelSpec, *, backend: str, batch_size: int, seed: int) -> 
     chosen = choose_backend(backend)
     x = np.zeros((batch_size, *_USUAL_SAMPLE), np.float32)
     data = dataclasses.replace(make_dataset("zeros", x, np.arange(batch_size) % _USUAL_CLASSES), classes=_USUAL_CLASSES)
-    model, plain, layout = _model_for(spec, data, chosen, seed, keep_defaults=True)
+    model, plain, layout = _model_for(spec, data, chosen, seed, alone=True)
+    if isinstance(model, tuple):
+        module, x, y = (*model, None)[:3]
+        return Subject(name=spec.name, backend=PLAIN_PYTORCH, model=module, data=layout, batch=(x, y))
     if not plain:
         from epochwise.subjects import keras
 
@@ -131,12 +151,10 @@ def with_optimizer(subject: Subject, name: str) -> Subject:
     return subject
 
 
-def _model_for(
-    spec: ModelSpec, data: Dataset, chosen: Backend, seed: int, *, keep_defaults: bool = False
-) -> tuple[Any, bool, Dataset]:
+def _model_for(spec: ModelSpec, data: Dataset, chosen: Backend, seed: int, *, alone: bool = False) -> tuple[Any, bool, Dataset]:
     """The model, whether it is a plain PyTorch module, and the data in the layout that it takes.
 
-    With ``keep_defaults``, a function that has defaults for the shapes is left to them.
+    With ``alone``, a function that has defaults for the shapes is left to them, and may give a module with its batch.
     """
     if spec.keras_file is not None:
         return _saved(spec, chosen, seed), False, data
@@ -146,7 +164,9 @@ def _model_for(
     with user_code.running(spec, chosen):
         function = user_code.function_of(spec, user_code.load_module(spec))
         layout = data.channels_first() if plain else data
-        model, takes_shapes = _made(function, spec, layout, keep_defaults)
+        model, takes_shapes = _made(function, spec, layout, alone)
+    if alone and _is_module_with_batch(model):
+        return model, True, layout
     kind = _kind_of(model, spec)
     if (kind == PLAIN_PYTORCH) != plain:  # the other layout of images is this model's own
         plain = kind == PLAIN_PYTORCH
@@ -160,7 +180,7 @@ def _model_for(
         if takes_shapes and other.input_shape != layout.input_shape:
             _seed(PLAIN_PYTORCH if plain else chosen, seed)
             with user_code.running(spec, chosen):
-                model, _ = _made(function, spec, other, keep_defaults)
+                model, _ = _made(function, spec, other, alone)
             _kind_of(model, spec)
         layout = other
     return model, plain, layout
@@ -280,6 +300,11 @@ def _arguments(
 
 def _signature(named: list[inspect.Parameter]) -> str:
     return "(" + ", ".join(str(parameter) for parameter in named) + ")"
+
+
+def _is_module_with_batch(made: Any) -> bool:
+    """Whether a function gave ``(module, x)`` or ``(module, x, y)``, with a plain PyTorch module."""
+    return isinstance(made, tuple) and len(made) in _WITH_BATCH and _framework_of(made[0]) == PLAIN_PYTORCH
 
 
 def _is_model(candidate: Any) -> bool:

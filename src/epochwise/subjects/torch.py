@@ -35,6 +35,69 @@ def set_seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def call(module: Any, x: Any) -> Any:
+    """What a module gives for a batch: a dict holds arguments by name, a tuple or list arguments by place."""
+    if isinstance(x, dict):
+        return module(**x)
+    return module(*x) if isinstance(x, (tuple, list)) else module(x)
+
+
+def default_loss(outputs: Any, labels: Any) -> Any:
+    """The loss of a batch where the caller names none.
+
+    A module may give its own, as those of ``transformers`` do when labels are among their arguments: an output that is called
+    ``loss``. Otherwise cross-entropy for class numbers (classes along the second axis, as PyTorch has them, or the last) and
+    mean squared error for anything else, of the output, or of that called ``logits``. Several outputs with as many labels:
+    the sum.
+
+    Args:
+        outputs: what the module gave: a tensor, a tuple, a dict, or an object with names.
+        labels: a tensor or a structure of them; ``None`` if there are none.
+
+    Raises:
+        ModelDoesNotFitError: the outputs do not say what the loss is of.
+    """
+    own = _named(outputs, "loss")
+    if isinstance(own, torch.Tensor):
+        return own
+    logits = _named(outputs, "logits")
+    if isinstance(logits, torch.Tensor):
+        outputs = logits
+    if isinstance(outputs, torch.Tensor) and isinstance(labels, torch.Tensor):
+        return _loss_of_tensor(outputs, labels)
+    if isinstance(outputs, dict) and isinstance(labels, dict) and set(labels) <= set(outputs):
+        return sum(default_loss(outputs[name], labels[name]) for name in labels)
+    if isinstance(outputs, (tuple, list)) and isinstance(labels, (tuple, list)) and len(outputs) == len(labels):
+        return sum(default_loss(output, label) for output, label in zip(outputs, labels, strict=True))
+    raise ModelDoesNotFitError(
+        f"The module gives {_kind(outputs)}, and there is no loss for it with {_kind(labels)} for labels.",
+        cause="several outputs, or outputs inside an object, and no loss that says which of them counts.",
+        remedy="epochwise.count(module, x=x, y=y, loss=lambda outputs, y: ...)   (or labels in x, if the module takes them)",
+    )
+
+
+def _named(outputs: Any, name: str) -> Any:
+    return outputs.get(name) if isinstance(outputs, dict) else getattr(outputs, name, None)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"a {type(value).__name__} of {', '.join(map(str, value)) or 'nothing'}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, torch.Tensor):
+        return "a tensor"
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _loss_of_tensor(outputs: Any, labels: Any) -> Any:
+    if labels.is_floating_point():
+        return torch.nn.functional.mse_loss(outputs, labels)
+    if labels.shape != (*outputs.shape[:1], *outputs.shape[2:]) and labels.shape == outputs.shape[:-1]:
+        outputs, labels = outputs.flatten(0, -2), labels.flatten()
+    return torch.nn.functional.cross_entropy(outputs, labels.long())
+
+
 def fit_to(model: Any, data: Dataset, *, name: str) -> tuple[Dataset, Any, Any]:
     """Check that a module takes the data, and choose its loss and optimizer.
 
@@ -94,7 +157,7 @@ def _output_shape(model: Any, data: Dataset, name: str) -> tuple[int, ...]:
     model.eval()
     try:
         with torch.no_grad():
-            output = model(samples)
+            output = call(model, samples)
     except Exception as problem:
         raise _call_failed(model, data, name, problem) from problem
     finally:

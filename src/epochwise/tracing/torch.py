@@ -8,27 +8,25 @@ computed.
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
+import gc
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch._subclasses import fake_tensor as fake_tensors
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeCopyMode,
-    FakeTensor,
-    FakeTensorMode,
-    UnsupportedFakeTensorException,
-)
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor, FakeTensorMode
 from torch.utils import _pytree
 from torch.utils._mode_utils import no_dispatch
 
-from epochwise.errors import EpochwiseError, ModelDoesNotFitError, ModelFailedError, NotAModelError, TracingError
+from epochwise.errors import ModelDoesNotFitError, NotAModelError, TracingError
+from epochwise.subjects.torch import call, default_loss
 from epochwise.tracing.calls.torch import AtenRecorder
+from epochwise.tracing.copies.torch import fake_copy
+from epochwise.tracing.failures.torch import explained
+from epochwise.tracing.outputs.torch import RememberedOutputs
 from epochwise.tracing.recorder import LOSS, OPTIMIZER, LayerRecorder, TraceBuilder
 from epochwise.tracing.trace import Trace, Value
 
@@ -39,24 +37,46 @@ numbers under fake tensors, because optimizers and random layers read them in Py
 
 Loss = Callable[[Any, Any], Any]
 MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
+Step = Callable[[Any, Any, Any, torch.optim.Optimizer], object]
+"""A training step: of module, features, labels and optimizer."""
 
 
 # --- a step, with nothing of the user's changed ------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _fake_step(builder: TraceBuilder, fake: FakeTensorMode) -> Iterator[AtenRecorder]:
-    """Run what is inside under fake tensors, recorded; random generators are left as they were."""
-    aten = AtenRecorder(builder)
+def _fake_step(
+    builder: TraceBuilder, fake: FakeTensorMode, remembered: RememberedOutputs | None = None, *, recording: bool = True
+) -> Iterator[AtenRecorder]:
+    """Run what is inside under fake tensors, recorded; random generators are left as they were.
+
+    Compiled functions run as they were written; the garbage collector waits, since a trace makes many small objects that stay;
+    and PyTorch does not log what it then raises.
+    """
+    aten = AtenRecorder(builder, remembered or RememberedOutputs(), recording=recording)
     limit = fake_tensors.CONSTANT_NUMEL_LIMIT
     fake_tensors.CONSTANT_NUMEL_LIMIT = max(limit, LARGEST_CONSTANT)  # what is computed from constants is one too
+    collecting, log = gc.isenabled(), logging.getLogger(fake_tensors.__name__)
+    logging_disabled, log.disabled = log.disabled, True
+    gc.disable()
     try:
         kept = torch.autograd.graph.saved_tensors_hooks(aten.keep, lambda tensor: tensor)
-        with torch.random.fork_rng(devices=[]), _numbers_as_arrays(aten), fake, aten, torch.enable_grad(), kept:
+        with (
+            torch.random.fork_rng(devices=[]),
+            torch.compiler.set_stance("force_eager"),
+            _numbers_as_arrays(aten),
+            fake,
+            aten,
+            torch.enable_grad(),
+            kept,
+        ):
             yield aten
             builder.storages = aten.storages.finished()
     finally:
         fake_tensors.CONSTANT_NUMEL_LIMIT = limit
+        log.disabled = logging_disabled
+        if collecting:
+            gc.enable()
 
 
 @contextlib.contextmanager
@@ -87,36 +107,6 @@ def _empty(specs: Any, like: Any) -> Any:
     return _pytree.tree_map(empty, specs)
 
 
-@contextlib.contextmanager
-def _explained(subject: str, x_spec: Any, y_spec: Any) -> Iterator[None]:
-    """Turn what a step raises into errors that say what to do."""
-    try:
-        yield
-    except EpochwiseError:
-        raise
-    except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedFakeTensorException) as error:
-        raise TracingError(
-            f"The training step of {subject} depends on the values of its data, not only on shapes: {error}",
-            cause="a branch, a size or a call to NumPy that uses numbers out of a tensor",
-            remedy="let shapes and branches depend on shapes and settings only, for instance with torch.where",
-        ) from error
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise ModelDoesNotFitError(
-            f"{subject} does not accept a batch of {_described(x_spec)} with labels {_described(y_spec)}: {error}",
-            cause="the shape or type of the data is not the one that the model or its loss was made for",
-            remedy="give data that fits: epochwise.count(model, x=x, y=y)",
-        ) from error
-    except Exception as error:
-        raise ModelFailedError(
-            f"{subject} raised {type(error).__name__} in its training step: {error}", cause="an error in the model's own code"
-        ) from error
-
-
-def _described(specs: Any) -> str:
-    leaves = _pytree.tree_leaves(specs)
-    return ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in leaves if isinstance(spec, Value))
-
-
 # --- Keras on the torch backend ------------------------------------------------------------------------------------------
 
 
@@ -140,7 +130,7 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
     builder = TraceBuilder("torch", DIALECT, batch_size, recorder)
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     with (
-        _explained(f"model {model.name!r}", x_spec, y_spec),
+        explained(f"model {model.name!r}", x_spec, y_spec, lambda error: None),
         _errors_unwrapped(),
         keras_step.unchanged(model),
         _parameters_unchanged(model),
@@ -250,13 +240,6 @@ def _parameters_unchanged(module: Any) -> Iterator[None]:
 # --- plain modules -------------------------------------------------------------------------------------------------------
 
 
-def default_loss(outputs: Any, labels: Any) -> Any:
-    """Cross-entropy for class numbers, mean squared error for anything else."""
-    if labels.is_floating_point():
-        return torch.nn.functional.mse_loss(outputs, labels)
-    return torch.nn.functional.cross_entropy(outputs, labels.long())
-
-
 def default_optimizer(parameters: Any) -> torch.optim.Optimizer:
     """Plain SGD with the learning rate that Keras's SGD has."""
     return torch.optim.SGD(parameters, lr=0.01)
@@ -269,20 +252,22 @@ def trace_module(
     batch_size: int,
     loss: Loss | None = None,
     optimizer: torch.optim.Optimizer | MakeOptimizer | None = None,
+    step: Step | None = None,
 ) -> Trace:
-    """Trace one step of the usual training loop (forward, loss, ``backward()``, ``optimizer.step()``) of a plain module.
+    """Trace one training step of a plain module: the usual one (forward, loss, ``backward()``, ``optimizer.step()``) or its own.
 
     The step is that of a fake copy: the module itself is not touched. The optimizer's first step, which makes its state, is
     taken before the recording begins.
 
     Args:
-        module: a ``torch.nn.Module``.
+        module: a ``torch.nn.Module``; also compiled, and also on the ``meta`` device or with fake tensors.
         x_spec: features of one batch: a :class:`~epochwise.tracing.trace.Value` with shape ``(B, ...)``; a tuple or list of
             them for a module with several arguments, a dict for keyword arguments.
-        y_spec: labels of one batch, a ``Value`` or a structure of them.
+        y_spec: labels of one batch, a ``Value`` or a structure of them; ``None`` for a module that gives its own loss.
         batch_size: samples in the batch, B.
-        loss: ``loss(outputs, labels)`` gives a scalar; by default :func:`default_loss`.
+        loss: ``loss(outputs, labels)`` gives a scalar; by default :func:`~epochwise.subjects.torch.default_loss`.
         optimizer: the module's own optimizer, or a function that makes one from parameters; by default SGD.
+        step: ``step(module, x, y, optimizer)``, the body of the training loop, where it is not the usual one.
 
     Raises:
         NotAModelError: not a ``torch.nn.Module``.
@@ -299,30 +284,29 @@ def trace_module(
             cause="a lazy module, such as LazyLinear, that has not seen data",
             remedy="run a batch through it once: module(x[:1])",
         )
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
-    module, loss, optimizer = _fake_copy(module, loss or default_loss, optimizer or default_optimizer, fake)
+    fake, remembered = FakeTensorMode(allow_non_fake_inputs=True), RememberedOutputs()
+    module, loss, optimizer = fake_copy(module, loss or default_loss, optimizer or default_optimizer, fake)
     recorder = LayerRecorder(top=id(module))
     builder = TraceBuilder("pytorch", DIALECT, batch_size, recorder)
-    with _explained(f"module {kind}", x_spec, y_spec):
+    calls = _Calls(module, recorder)
+    with explained(f"module {kind}", x_spec, y_spec, calls.failed_in):
         module.train()
-        step = _first_optimizer_step(module, optimizer, fake)
+        made = _first_optimizer_step(module, optimizer, fake, remembered)
         with fake:
             x, y = _empty(x_spec, module), _empty(y_spec, module)
-        with _fake_step(builder, fake) as aten, _calls_recorded(module, aten):
+        with _fake_step(builder, fake, remembered) as aten, calls.recorded(aten):
             builder.inputs.extend(aten.numbers((x, y)))
             weights = {name: aten.number(parameter) for name, parameter in module.named_parameters()}
-            outputs = _call(module, x)
-            with _part(aten, LOSS) as call:
-                recorder.set_inputs(call, aten.numbers((outputs, y)))
-                cost = loss(outputs, y)
-                recorder.set_outputs(call, aten.numbers(cost))
-            cost.backward()
-            gradients = {
-                name: aten.number(parameter.grad) for name, parameter in module.named_parameters() if parameter.grad is not None
-            }
-            with _part(aten, OPTIMIZER):
-                step.step()
-            builder.optimizer_state.extend(aten.numbers(list(step.state.values())))
+            gradients: dict[str, int] = {}
+            with _updates_recorded(made, aten, lambda: gradients.update(_gradients(module, aten))):
+                if step is None:
+                    _usual_step(module, x, y, made, loss, aten)
+                else:
+                    step(module, x, y, made)
+            if not any(recorder.is_part(number, OPTIMIZER) for number in range(recorder.call_count)):
+                builder.note("The optimizer takes no step, so there is no update: nothing is trained, or the step decides so.")
+            builder.optimizer_state.extend(aten.numbers(list(made.state.values())))
+            gradients = gradients or _gradients(module, aten)
     for name, parameter in module.named_parameters():
         builder.parameter(
             name,
@@ -334,24 +318,48 @@ def trace_module(
     return builder.finish()
 
 
-def _fake_copy(module: Any, loss: Any, optimizer: Any, fake: FakeTensorMode) -> tuple[Any, Any, Any]:
-    """A copy of module, loss and optimizer whose tensors are fake and still shared among them as they were."""
+def _usual_step(module: Any, x: Any, y: Any, optimizer: torch.optim.Optimizer, loss: Loss, aten: AtenRecorder) -> None:
+    outputs = call(module, x)
+    with _part(aten, LOSS) as part:
+        aten.recorder.set_inputs(part, aten.numbers((outputs, y)))
+        cost = loss(outputs, y)
+        aten.recorder.set_outputs(part, aten.numbers(cost))
+    if cost.requires_grad:
+        cost.backward()
+        optimizer.step()
+
+
+def _gradients(module: Any, aten: AtenRecorder) -> dict[str, int]:
+    return {name: aten.number(parameter.grad) for name, parameter in module.named_parameters() if parameter.grad is not None}
+
+
+@contextlib.contextmanager
+def _updates_recorded(optimizer: Any, aten: AtenRecorder, before: Callable[[], object]) -> Iterator[None]:
+    """Put each ``step()`` of the optimizer on record as the update; ``before`` is called before each."""
+    parts = contextlib.ExitStack()
+
+    def begin(*_: object) -> None:
+        before()
+        parts.enter_context(_part(aten, OPTIMIZER))
+
+    def end(*_: object) -> None:
+        parts.close()
+
+    hooks = [optimizer.register_step_pre_hook(begin), optimizer.register_step_post_hook(end)]
     try:
-        with FakeCopyMode(fake):
-            copied: tuple[Any, Any, Any] = copy.deepcopy((module, loss, optimizer))
-            return copied
-    except Exception as error:
-        raise TracingError(
-            f"Module {type(module).__name__} cannot be copied: {error}",
-            cause="an attribute that copy.deepcopy refuses, such as a tensor that is a result of a computation, or a lock",
-            remedy="keep such attributes out of the module, or give the module a __deepcopy__",
-        ) from error
+        with parts:
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
-def _first_optimizer_step(module: Any, optimizer: Any, fake: FakeTensorMode) -> torch.optim.Optimizer:
+def _first_optimizer_step(
+    module: Any, optimizer: Any, fake: FakeTensorMode, remembered: RememberedOutputs
+) -> torch.optim.Optimizer:
     """The optimizer with its state made, as it is from the second step of a run on; gradients are cleared again."""
-    aside = TraceBuilder("pytorch", DIALECT, 1, LayerRecorder())  # what it records is thrown away
-    with _fake_step(aside, fake) as aten, _part(aten, OPTIMIZER):
+    aside = TraceBuilder("pytorch", DIALECT, 1, LayerRecorder())
+    with _fake_step(aside, fake, remembered, recording=False) as aten, _part(aten, OPTIMIZER):
         made = optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizer(module.parameters())
         made.state.clear()  # numbers that it keeps, such as a step counter, must be known, and are from here on
         for parameter in module.parameters():
@@ -369,12 +377,6 @@ def _first_optimizer_step(module: Any, optimizer: Any, fake: FakeTensorMode) -> 
     return made
 
 
-def _call(module: Any, x: Any) -> Any:
-    if isinstance(x, dict):
-        return module(**x)
-    return module(*x) if isinstance(x, (tuple, list)) else module(x)
-
-
 @contextlib.contextmanager
 def _part(aten: AtenRecorder, part: str) -> Iterator[int]:
     call = aten.recorder.enter_part(part)
@@ -385,40 +387,65 @@ def _part(aten: AtenRecorder, part: str) -> Iterator[int]:
         aten.recorder.exit(call)
 
 
-@contextlib.contextmanager
-def _calls_recorded(module: Any, aten: AtenRecorder) -> Iterator[None]:
-    """Record the calls of a module and all inside it, while the context is open."""
-    recorder = aten.recorder
-    names = {id(inner): name for name, inner in module.named_modules()}
-    last_call: dict[int, int] = {}
-    thread = threading.get_ident()
-    original = torch.nn.Module.__call__
+class _Calls:
+    """Records the calls of a module and all inside it.
 
-    @functools.wraps(original)
-    def around(inner: Any, *args: Any, **kwargs: Any) -> Any:
-        if id(inner) not in names or threading.get_ident() != thread:
-            return original(inner, *args, **kwargs)
-        if aten.in_backward and id(inner) in last_call:
-            with aten.recomputation(last_call[id(inner)]):
+    Args:
+        module: the whole module.
+        recorder: takes the calls.
+    """
+
+    def __init__(self, module: Any, recorder: LayerRecorder) -> None:
+        # What torch.compile wraps has the name of its wrapper, which is no layer of the user's.
+        self._names = {
+            id(inner): name.replace("._orig_mod", "").removeprefix("_orig_mod.")
+            for name, inner in module.named_modules()
+            if "_orig_mod" not in inner._modules
+        }
+        self._recorder = recorder
+        self._failure: tuple[BaseException, str] | None = None
+
+    def failed_in(self, error: BaseException) -> str | None:
+        """The innermost layer whose call raised this error, ``None`` if none did."""
+        return self._failure[1] if self._failure is not None and self._failure[0] is error else None
+
+    @contextlib.contextmanager
+    def recorded(self, aten: AtenRecorder) -> Iterator[None]:
+        """Held open while calls are recorded."""
+        names, recorder = self._names, self._recorder
+        last_call: dict[int, int] = {}
+        thread = threading.get_ident()
+        original = torch.nn.Module.__call__
+
+        @functools.wraps(original)
+        def around(inner: Any, *args: Any, **kwargs: Any) -> Any:
+            if id(inner) not in names or threading.get_ident() != thread:
                 return original(inner, *args, **kwargs)
-        name = names[id(inner)]
-        kind = type(inner).__name__
-        call = recorder.enter(id(inner), name or kind, kind, path=name or kind)
-        last_call[id(inner)] = call
-        try:
-            with aten.scope(call):
-                recorder.set_inputs(call, aten.numbers((args, kwargs)))
-                outputs = original(inner, *args, **kwargs)
-                recorder.set_outputs(call, aten.numbers(outputs))
-                return outputs
-        finally:
-            recorder.exit(call)
+            if aten.in_backward and id(inner) in last_call:
+                with aten.recomputation(last_call[id(inner)]):
+                    return original(inner, *args, **kwargs)
+            name = names[id(inner)]
+            kind = type(inner).__name__
+            call = recorder.enter(id(inner), name or kind, kind, path=name or kind)
+            last_call[id(inner)] = call
+            try:
+                with aten.scope(call):
+                    recorder.set_inputs(call, aten.numbers((args, kwargs)))
+                    outputs = original(inner, *args, **kwargs)
+                    recorder.set_outputs(call, aten.numbers(outputs))
+                    return outputs
+            except Exception as error:
+                if self._failure is None or self._failure[0] is not error:
+                    self._failure = error, f"{name or kind} ({kind})" if name else kind
+                raise
+            finally:
+                recorder.exit(call)
 
-    torch.nn.Module.__call__ = around
-    try:
-        yield
-    finally:
-        torch.nn.Module.__call__ = original
+        torch.nn.Module.__call__ = around
+        try:
+            yield
+        finally:
+            torch.nn.Module.__call__ = original
 
 
 def _owner(module: Any, parameter: str, recorder: LayerRecorder) -> int | None:

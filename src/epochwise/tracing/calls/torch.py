@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,8 @@ from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from epochwise.errors import TracingError
+from epochwise.tracing.failures.torch import BRANCHES, WITHOUT_BRANCHES, line_of_caller
+from epochwise.tracing.outputs.torch import RememberedOutputs
 from epochwise.tracing.recorder import OPTIMIZER, TraceBuilder
 from epochwise.tracing.storages.torch import Storages
 from epochwise.tracing.trace import Phase
@@ -42,12 +45,28 @@ LIKE = ("_like", "::new_empty", "::new_empty_strided", "::new_zeros", "::new_one
 """How the names of calls end that look at a tensor's shape and type only."""
 
 
-class AtenRecorder(TorchDispatchMode):
-    """Writes down every ATen call of a step that runs under fake tensors."""
+WANTED = "wanted"
+"""Attribute of fused backward operations: for each tensor of the forward operation, whether a gradient is asked for."""
 
-    def __init__(self, builder: TraceBuilder) -> None:
+_DEVICE = torch.ops.prim.device.default
+_NOT_COMPUTING = ("prim", "profiler")
+
+
+class AtenRecorder(TorchDispatchMode):
+    """Writes down every ATen call of a step that runs under fake tensors.
+
+    Args:
+        builder: takes the operations.
+        remembered: carries the calls out.
+        recording: whether anything is written down; without, numbers are still read as in a recording.
+    """
+
+    def __init__(self, builder: TraceBuilder, remembered: RememberedOutputs, *, recording: bool = True) -> None:
         super().__init__()
         self.builder = builder
+        self.recording = recording
+        self._remembered = remembered
+        self._has_differentiated = False
         self.recorder = builder.recorder
         self.storages = Storages()
         self._began: list[int] = []  # sequence numbers at which another layer call became the innermost one
@@ -97,8 +116,12 @@ class AtenRecorder(TorchDispatchMode):
     def _whose(self) -> tuple[Phase, int | None]:
         if not self.in_backward:
             call = self.recorder.current
-            updating = call is not None and self.recorder.is_part(call, OPTIMIZER)
+            if call is None:  # between the gradients and the optimizer: clipping and scaling, which nothing differentiates
+                updating = self._has_differentiated and not torch.is_grad_enabled()
+            else:
+                updating = self.recorder.is_part(call, OPTIMIZER)
             return ("update" if updating else "forward"), call
+        self._has_differentiated = True
         if self._recomputing:
             return "backward", self._recomputing[-1]
         node = torch._C._current_autograd_node()
@@ -114,8 +137,11 @@ class AtenRecorder(TorchDispatchMode):
         ``born`` is the place of the operation that makes it, if it is an output.
         """
         window = self._window(tensor, born)
+        known = self.builder.known(window)
+        if known is not None:
+            return known
         number = self.builder.number(window, tuple(tensor.shape), _dtype(tensor))
-        self._stored.setdefault(number, self._first_on.setdefault(_storage(window), number))
+        self._stored[number] = self._first_on.setdefault(_storage(window), number)
         return number
 
     def _alias(self, tensor: Any, number: int) -> None:
@@ -153,73 +179,88 @@ class AtenRecorder(TorchDispatchMode):
 
     # --- operations ------------------------------------------------------------------------------------------------
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: torch.compile never sees this mode, and being skipped by it costs a wrapper around every call."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Let one call happen and put it on record."""
         kwargs = kwargs or {}
+        if func is _DEVICE and isinstance(args[0], FakeTensor):
+            return args[0].fake_device
         if func is torch.ops.aten._local_scalar_dense.default:
             return self.read(args[0])
-        if func._schema.name in IDENTITIES and not kwargs:  # autograd makes many
-            return self._same(args[0], func(*args))
-        given = _by_name(func._schema, args, kwargs)
-        inputs = self.numbers(list(given.values()))  # before the call, which may change a tensor's shape in place
-        outputs = func(*args, **kwargs)
-        if func.namespace in ("prim", "profiler"):
-            return outputs
-        if func._schema.name.startswith(ON_LISTS):
+        signature = _signature(func)
+        given = signature.by_name(args, kwargs)
+        leaves = list(_leaves(given.values()))
+        if not self.recording:
+            return self._remembered.of(func, args, kwargs, leaves)
+        inputs = [self.number(leaf) for leaf in leaves]  # before the call, which may change a tensor's shape in place
+        outputs = self._remembered.of(func, args, kwargs, leaves)
+        if signature.is_identity:
+            self._same(leaves[0], outputs)
+        elif signature.on_lists:
             for part, made in _taken_apart(given, outputs):
-                self._record(func._schema, part, self.numbers(list(part.values())), made)
+                self._record(signature, part, self.numbers(list(part.values())), made)
         else:
-            self._record(func._schema, given, inputs, outputs)
+            self._record(signature, given, inputs, outputs)
         return outputs
 
-    def _record(self, schema: Any, given: dict[str, Any], inputs: list[int], outputs: Any) -> None:
+    def _record(self, signature: _Signature, given: dict[str, Any], inputs: list[int], outputs: Any) -> None:
         place = self.storages.place
-        written = _tensors([given.get(argument.name) for argument in schema.arguments if _is_written(argument)])
-        self._unite(schema, given, outputs)
-        for tensor, target in zip(_tensors(outputs), written, strict=False):
+        written = list(_leaves(given.get(name) for name in signature.written))
+        made = list(_leaves((outputs,)))
+        self._unite(list(_leaves(given.get(name) for name in signature.shared)), made)
+        for tensor, target in zip(made, written, strict=False):
             if tensor is not target:  # an in-place operation on a real tensor gives back its fake
                 self._alias(tensor, self.number(target))
-        results = [self.number(tensor, place) for tensor in _tensors(outputs)] or self.numbers(written)
-        views = any(value.alias_info is not None and not value.alias_info.is_write for value in schema.returns)
-        if not results or (views and len(results) == 1 and results[0] in inputs):
+        results = [self.number(tensor, place) for tensor in made] or self.numbers(written)
+        if not results or (signature.is_view and len(results) == 1 and results[0] in inputs):
             return  # gives no tensor, or the very tensor that it was given
         phase, call = self._whose()
-        if schema.name.endswith(LIKE):
+        if signature.is_like:
             call = self._made_in.get(inputs[0]) if call is None else call
             inputs = []
-        elif schema.name in OVERWRITES:
+        elif signature.overwrites:
             inputs = inputs[len(results) :]
         if phase == "forward":
             for number in inputs:
                 self._first_read_in.setdefault(number, call)
         self._made_in.update(dict.fromkeys(results, call))
-        if schema.name in OPAQUE:
+        if signature.is_opaque:
             self.builder.note(
-                f"Activations and peak leave out the workspace that {schema.name.replace('::', '.')} keeps for the backward pass: "
-                "only its library knows the size."
+                f"Activations and peak leave out the workspace that {signature.name} keeps for the backward pass:"
+                " only its library knows the size."
             )
         attributes = _attributes(given)
         if self._recomputing:
             attributes["recomputed"] = True
-        name = schema.name.replace("::", ".")
-        self.storages.place = 1 + self.builder.operation(name, inputs, results, phase=phase, call=call, attributes=attributes)
+        elif phase == "backward":
+            attributes |= self._wanted(signature)
+        operation = self.builder.operation(signature.name, inputs, results, phase=phase, call=call, attributes=attributes)
+        self.storages.place = 1 + operation
 
-    def _same(self, tensor: Any, other: Any) -> Any:
-        """Another object for a tensor, which has the same number."""
+    def _same(self, tensor: Any, other: Any) -> None:
+        """Another object for a tensor has the same number."""
         number = self.number(tensor)
         if not isinstance(tensor, FakeTensor) and tensor.layout == torch.strided:
             self.storages.unite(other, tensor)
         self._alias(other, number)
-        return other
 
-    def _unite(self, schema: Any, given: dict[str, Any], outputs: Any) -> None:
-        """What the schema says is a view of an argument, or the argument itself, lies in the argument's storage."""
-        if any(value.alias_info is not None for value in schema.returns):
-            shared = _tensors([given.get(argument.name) for argument in schema.arguments if argument.alias_info is not None])
-            made = _tensors(outputs)
-            for place, tensor in enumerate(made):
-                if shared and tensor.layout == torch.strided == shared[0].layout:
-                    self.storages.unite(tensor, shared[place] if len(shared) == len(made) else shared[0])
+    def _unite(self, shared: list[Any], made: list[Any]) -> None:
+        """What an operator's schema says is a view of an argument, or the argument itself, lies in the argument's storage."""
+        for place, tensor in enumerate(made):
+            if shared and tensor.layout == torch.strided == shared[0].layout:
+                self.storages.unite(tensor, shared[place] if len(shared) == len(made) else shared[0])
+
+    @staticmethod
+    def _wanted(signature: _Signature) -> dict[str, object]:
+        """Which gradients autograd asks a fused backward operation for, where the operation has no argument that says it."""
+        node = torch._C._current_autograd_node()
+        if node is None or not signature.name.endswith("_backward") or signature.has_mask:
+            return {}
+        return {WANTED: tuple(behind is not None for behind, _ in node.next_functions)}
 
     def read(self, tensor: Any) -> Any:
         """The number in a tensor, which Python code asks for (``item()``, ``float()``, ``if tensor:``)."""
@@ -233,11 +274,13 @@ class AtenRecorder(TorchDispatchMode):
         if not tensor.is_floating_point() and phase != "update":
             raise TracingError(
                 f"The step reads a number of type {_dtype(tensor)} out of a tensor, so what it does depends on the data.",
-                cause="an if, a loop bound or a size that comes from a tensor's value, such as `if (x > 0).any():`",
-                remedy="let shapes and branches depend on shapes and settings only, for instance with torch.where",
+                cause=BRANCHES,
+                remedy=WITHOUT_BRANCHES,
             )
+        line = line_of_caller()
         self.builder.note(
-            "The step reads numbers out of tensors in Python; 1 was taken for each, so a branch that depends on one may differ."
+            "The step reads numbers out of tensors in Python; 1 was taken for each, so a branch that depends on one may differ"
+            + (f" ({line})." if line else ".")
         )
         return True if tensor.dtype == torch.bool else 1.0 if tensor.is_floating_point() else 1
 
@@ -247,29 +290,82 @@ def _storage(window: tuple[object, ...]) -> object:
     return window if window[0] == "tensor" else window[0]
 
 
+class _Signature:
+    """What the recording needs to know of an operator, from its schema.
+
+    Attributes:
+        name: as the trace has it.
+        written: names of the arguments that it writes into.
+        shared: names of the arguments whose storage its results lie in.
+        is_identity: see :data:`IDENTITIES`.
+        is_opaque: see :data:`OPAQUE`.
+        is_view: whether its result shows its input's storage, unwritten.
+        is_like: see :data:`LIKE`.
+        overwrites: see :data:`OVERWRITES`.
+        on_lists: see :data:`ON_LISTS`.
+        has_mask: whether an argument says which gradients are asked for.
+    """
+
+    def __init__(self, func: Any) -> None:
+        schema = func._schema
+        self._arguments = [(argument.name, argument.has_default_value()) for argument in schema.arguments]
+        self._defaults = {argument.name: argument.default_value for argument in schema.arguments}
+        self.name = schema.name.replace("::", ".")
+        self.written = [argument.name for argument in schema.arguments if _is_written(argument)]
+        shares = any(value.alias_info is not None for value in schema.returns)
+        self.shared = [argument.name for argument in schema.arguments if shares and argument.alias_info is not None]
+        self.is_identity = schema.name in IDENTITIES
+        self.is_opaque = schema.name in OPAQUE
+        self.is_view = any(value.alias_info is not None and not value.alias_info.is_write for value in schema.returns)
+        self.is_like = schema.name.endswith(LIKE)
+        self.overwrites = schema.name in OVERWRITES
+        self.on_lists = schema.name.startswith(ON_LISTS)
+        self.has_mask = "output_mask" in self._defaults
+
+    def by_name(self, args: Any, kwargs: Any) -> dict[str, Any]:
+        """The arguments of a call by name, in the order of the schema, defaults included."""
+        given: dict[str, Any] = {}
+        positional = len(args)
+        for place, (name, has_default) in enumerate(self._arguments):
+            if place < positional:
+                given[name] = args[place]
+            elif name in kwargs:
+                given[name] = kwargs[name]
+            elif has_default:
+                given[name] = self._defaults[name]
+        return given
+
+
+_signature = functools.cache(_Signature)
+
+
 def _is_written(argument: Any) -> bool:
     return argument.alias_info is not None and argument.alias_info.is_write
 
 
+@functools.cache
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def _dtype(tensor: Any) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+    return _dtype_name(tensor.dtype)
 
 
 def _tensors(structure: Any) -> list[Any]:
+    """All tensors in a structure of the user's."""
+    if isinstance(structure, torch.Tensor):
+        return [structure]
     return [leaf for leaf in _pytree.tree_leaves(structure) if isinstance(leaf, torch.Tensor)]
 
 
-def _by_name(schema: Any, args: Any, kwargs: Any) -> dict[str, Any]:
-    """The arguments of a call by name, in the order of the schema, defaults included."""
-    given: dict[str, Any] = {}
-    for place, argument in enumerate(schema.arguments):
-        if place < len(args):
-            given[argument.name] = args[place]
-        elif argument.name in kwargs:
-            given[argument.name] = kwargs[argument.name]
-        elif argument.has_default_value():
-            given[argument.name] = argument.default_value
-    return given
+def _leaves(values: Any) -> Iterator[Any]:
+    """All tensors in arguments or results of an operator, which are tensors and lists of them."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _leaves(value)
 
 
 def _attributes(given: dict[str, Any]) -> dict[str, object]:
@@ -283,7 +379,7 @@ def _attributes(given: dict[str, Any]) -> dict[str, object]:
         elif isinstance(value, (list, tuple)) and all(isinstance(item, (bool, int, float)) for item in value):
             attributes[name] = tuple(value)
         elif isinstance(value, torch.dtype):
-            attributes[name] = str(value).removeprefix("torch.")
+            attributes[name] = _dtype_name(value)
     return attributes
 
 

@@ -1,0 +1,1 @@
+"""Copies of a user's objects that a step can be traced on."""

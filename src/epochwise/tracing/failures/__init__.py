@@ -1,0 +1,1 @@
+"""What a traced step raises -> errors that say where and what to do."""

@@ -1,0 +1,124 @@
+"""What a traced PyTorch step raises -> errors that name the layer and the line, with the usual cause and what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import linecache
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedFakeTensorException,
+)
+from torch.utils import _pytree
+
+from epochwise.errors import EpochwiseError, ModelDoesNotFitError, ModelFailedError, TracingError
+from epochwise.tracing.trace import Value
+
+_OURS = str(Path(__file__).parents[2])
+_STEP, _INSIDE = str(Path(__file__).parents[1] / "torch.py"), ("around", "numpy")
+"""Where steps are run, and the functions there that the user's code comes through."""
+_FRAMEWORK = str(Path(torch.__file__).parent)
+
+BRANCHES = "a branch, a size or a call to NumPy that uses numbers out of a tensor, such as `if (x > 0).any():`"
+WITHOUT_BRANCHES = "let shapes and branches depend on shapes and settings only, for instance with torch.where"
+
+
+@contextlib.contextmanager
+def explained(subject: str, x_spec: Any, y_spec: Any, layer_of: Callable[[BaseException], str | None]) -> Iterator[None]:
+    """Turn what a step raises into errors that say where it happened and what to do.
+
+    Args:
+        subject: the model, for messages: ``model 'cnn'``, ``module Net``.
+        x_spec: features of the batch, a structure of :class:`~epochwise.tracing.trace.Value`.
+        y_spec: labels, likewise.
+        layer_of: path of the layer whose call raised an exception, ``None`` outside any.
+
+    Raises:
+        TracingError: the step depends on the values of its data.
+        ModelDoesNotFitError: a shape or type does not fit.
+        ModelFailedError: anything else.
+    """
+    try:
+        yield
+    except TracingError as error:
+        raise TracingError(error.what + _where(error, layer_of(error)), cause=error.cause, remedy=error.remedy) from error
+    except EpochwiseError:
+        raise
+    except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedFakeTensorException) as error:
+        raise TracingError(
+            f"The training step of {subject} depends on the values of its data, not only on shapes: "
+            f"{error}{_where(error, layer_of(error))}",
+            cause=BRANCHES,
+            remedy=WITHOUT_BRANCHES,
+        ) from error
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ModelDoesNotFitError(
+            f"{subject} does not accept a batch of {_batch(x_spec, y_spec)}: {error}{_where(error, layer_of(error))}",
+            cause="the shape or type of the data is not the one that the model or its loss was made for",
+            remedy="give data that fits: epochwise.count(model, x=x, y=y)",
+        ) from error
+    except Exception as error:
+        raise ModelFailedError(
+            f"{subject} raised {type(error).__name__} in its training step: {error}{_where(error, layer_of(error))}",
+            cause="an error in the model's own code",
+        ) from error
+
+
+def line_of(error: BaseException) -> str | None:
+    """The innermost line of an exception's way that is neither PyTorch's nor ours, ``net.py, line 12: `if x.sum() > 0:```."""
+    for frame, line in reversed(list(_frames(error.__traceback__))):
+        found = _line(frame, line)
+        if found is not None:
+            return found
+    return None
+
+
+def line_of_caller() -> str | None:
+    """The innermost line that is under way and is neither PyTorch's nor ours."""
+    for frame, line in traceback.walk_stack(None):
+        if frame.f_code.co_filename == _STEP and frame.f_code.co_name not in _INSIDE:
+            return None
+        found = _line(frame, line)
+        if found is not None:
+            return found
+    return None
+
+
+def _frames(at: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
+    return traceback.walk_tb(at)
+
+
+def _line(frame: FrameType, line: int) -> str | None:
+    name = frame.f_code.co_filename
+    if name.startswith((_OURS, _FRAMEWORK, "<frozen")) or "contextlib" in name:
+        return None
+    text = linecache.getline(name, line).strip()
+    return f"{name}, line {line}" + (f": `{text}`" if text else "")
+
+
+def _where(error: BaseException, layer: str | None) -> str:
+    line = line_of(error)
+    layer_text = f"\nLayer: {layer}" if layer else ""
+    return layer_text + (f"\nLine: {line}" if line else "")
+
+
+def _batch(x_spec: Any, y_spec: Any) -> str:
+    labels = _described(y_spec)
+    return _described(x_spec) + (f" with labels {labels}" if labels else "")
+
+
+def _described(specs: Any) -> str:
+    def one(spec: Value) -> str:
+        return f"{spec.dtype}{list(spec.shape)}"
+
+    if isinstance(specs, dict):
+        return ", ".join(f"{name}: {_described(spec)}" for name, spec in specs.items() if _described(spec))
+    leaves = _pytree.tree_leaves(specs)
+    return ", ".join(one(spec) for spec in leaves if isinstance(spec, Value))

@@ -1,0 +1,154 @@
+"""What ATen calls on fake tensors give, remembered by what they were given.
+
+A model calls the same operator on tensors of the same shapes many times, and PyTorch's fake tensors take most of the time of a
+trace. What a call gave is therefore kept for the rest of the trace, by the operator, the shapes, strides and types of its
+tensors, and its other arguments; the next such call gets new fake tensors of the same kind.
+
+Left to PyTorch each time: tensors whose numbers are known, tensors that are not fake or not strided, operators whose result
+depends on data, and whatever gives something else than new tensors, views of its arguments, or its arguments themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, in_kernel_invocation_manager
+
+_DEPENDS_ON_DATA = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.inplace_view}
+_PLAIN = (bool, int, float, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
+
+
+class _Made(NamedTuple):
+    """One tensor that a call gave.
+
+    Attributes:
+        source: place of the argument whose storage it shows, ``None`` for a new tensor.
+        same: whether it is that argument itself.
+        shape, stride, offset, dtype, device: as of a tensor.
+    """
+
+    source: int | None
+    same: bool
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+    dtype: torch.dtype
+    device: torch.device
+
+
+class _Remembered(NamedTuple):
+    """What a call gave: its tensors (``None`` where it gave none) and in what they came."""
+
+    made: tuple[_Made | None, ...]
+    wrap: Callable[[Iterator[Any]], Any]
+
+
+class RememberedOutputs:
+    """Carries out ATen calls on fake tensors; those that were carried out before, from memory."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, _Remembered | None] = {}
+
+    def of(self, func: Any, args: Any, kwargs: Any, leaves: list[Any]) -> Any:
+        """What a call gives.
+
+        Args:
+            func: the operator.
+            args: its arguments by place.
+            kwargs: its arguments by name.
+            leaves: all tensors among its arguments.
+        """
+        key = _key(func, args, kwargs) if leaves else None
+        if key is None:
+            return func(*args, **kwargs)
+        if key in self._known:
+            known = self._known[key]
+            return func(*args, **kwargs) if known is None else _again(known, leaves)
+        outputs = func(*args, **kwargs)
+        unchanged = _key(func, args, kwargs) == key
+        self._known[key] = _remembered(outputs, leaves) if unchanged else None
+        return outputs
+
+
+def _key(func: Any, args: Any, kwargs: Any) -> Hashable | None:
+    """What the result's shapes depend on; ``None`` for calls that are left to PyTorch."""
+    if not _DEPENDS_ON_DATA.isdisjoint(func.tags):
+        return None
+    parts: list[Hashable] = [func, torch.get_default_dtype()]
+    try:
+        parts += [_described(value) for value in args]
+        parts += [(name, _described(value)) for name, value in kwargs.items()]
+    except _LeftToPyTorchError:
+        return None
+    return tuple(parts)
+
+
+class _LeftToPyTorchError(Exception):
+    """An argument that calls are not remembered by."""
+
+
+def _described(value: Any) -> Hashable:
+    if isinstance(value, FakeTensor):
+        if value.constant is not None or value.layout != torch.strided or value.is_conj() or value.is_neg():
+            raise _LeftToPyTorchError
+        return value.shape, value.stride(), value.storage_offset(), value.dtype, value.fake_device
+    if isinstance(value, (list, tuple)):
+        return (list, *[_described(item) for item in value])
+    if type(value) in _PLAIN:
+        return type(value), value  # 1, 1.0 and True are equal and not the same
+    raise _LeftToPyTorchError
+
+
+def _remembered(outputs: Any, leaves: list[Any]) -> _Remembered | None:
+    given = [leaf.untyped_storage()._cdata for leaf in leaves]
+    several = type(outputs) in (list, tuple)
+    made: list[_Made | None] = []
+    new: set[int] = set()
+    for output in outputs if several else (outputs,):
+        if output is None:
+            made.append(None)
+            continue
+        if not isinstance(output, FakeTensor) or output.constant is not None or output.layout != torch.strided:
+            return None
+        storage = output.untyped_storage()
+        same = next((place for place, leaf in enumerate(leaves) if leaf is output), None)
+        source = given.index(storage._cdata) if storage._cdata in given and same is None else same
+        if source is None:
+            if storage._cdata in new or storage.nbytes() != _bytes(output) or output.storage_offset():
+                return None
+            new.add(storage._cdata)
+        elif same is None and (output.dtype != leaves[source].dtype or output.is_conj() or output.is_neg()):
+            return None
+        kind = tuple(output.shape), output.stride(), output.storage_offset(), output.dtype, output.fake_device
+        made.append(_Made(source, same is not None, *kind))
+    return _Remembered(tuple(made), type(outputs) if several else next)
+
+
+def _bytes(tensor: Any) -> int:
+    """Bytes of the storage that a new tensor of this shape and these strides has."""
+    if not tensor.numel():
+        return 0
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return int((last + 1) * tensor.element_size())
+
+
+def _again(known: _Remembered, leaves: list[Any]) -> Any:
+    """New fake tensors of the remembered kinds, over the storages of the arguments where they show these."""
+    fake = leaves[0].fake_mode
+
+    def tensor(made: _Made | None) -> Any:
+        if made is None:
+            return None
+        if made.same and made.source is not None:
+            return leaves[made.source]
+        with in_kernel_invocation_manager(fake):
+            if made.source is None:
+                meta = torch.empty_strided(made.shape, made.stride, dtype=made.dtype, device="meta")
+            else:
+                meta = torch.empty(0, dtype=made.dtype, device="meta")
+                meta.set_(leaves[made.source].untyped_storage(), made.offset, made.shape, made.stride)
+        return FakeTensor(fake, meta, made.device)
+
+    return known.wrap(tensor(made) for made in known.made)
