@@ -59,4 +59,4 @@ def _named(rows: list[LayerCounts]) -> str:
 
 def _name(row: LayerCounts) -> str:
     """Its name; with its kind where the name is a mere number, as in a ``torch.nn.Sequential``."""
-    return f"{row.kind} {row.name}" if row.name.replace(".", "").isdigit() else row.name
+    return f"{row.name} ({row.kind})" if row.name.replace(".", "").isdigit() else row.name
