@@ -139,7 +139,7 @@ def _view(columns: str | None, sort: str | None, depth: int | None) -> View:
 
 
 def _names(specs: list[ModelSpec]) -> list[str]:
-    """What the models are called: by their functions; those with the same name as they were written, and numbered if need be."""
+    """What the models are called: by their functions; where two have the same, as they were written, numbered if need be."""
     short = [spec.name for spec in specs]
     names = [spec.text if short.count(spec.name) > 1 else spec.name for spec in specs]
     return [f"{name} ({names[: at + 1].count(name)})" if names.count(name) > 1 else name for at, name in enumerate(names)]
