@@ -186,6 +186,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "bytes": bytes_text,
         "count": figures.exact_text,
+        "compact": figures.count_text,
         "short": lambda name: figures.shortened(name, HEAD_LETTERS),
         "factor": figures.factor_text,
         "ratio": figures.ratio_text,
