@@ -99,6 +99,23 @@ def test_a_matrix_of_three_weights():
     assert set(uses(Attention(), 5, 8).values()) == {5}
 
 
+class Biased(nn.Module):
+    """Attention with a learnt bias for each pair of positions, which is added and never multiplied with."""
+
+    def __init__(self):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1, 1, 5, 5))
+
+    def forward(self, x):
+        x = x[:, None]
+        return nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=self.bias).mean((1, 2))[:, :3]
+
+
+def test_a_bias_of_attention_is_no_weight_of_its_products():
+    """There is none in attention itself."""
+    assert uses(Biased(), 5, 8) == {}
+
+
 def test_an_image_and_a_text():
     """The shape of the first input is in the record, without the batch."""
     counts = count(nn.Sequential(nn.Linear(7, 3)), 4, torch.zeros(4, 7), torch.zeros(4, 3))

@@ -42,6 +42,12 @@ def test_a_mean_is_called_one():
     assert reuse_sentence(samples.counts("odd", rows)) == "The forward pass uses each weight 3.33 times on average per image."
 
 
+def test_a_layer_whose_name_is_a_number_has_its_kind_beside_it():
+    """As in a plain sequence of modules."""
+    rows = [samples.layer("0", "Conv2d", (9,), 9, 81, uses=9), samples.layer("1.0", "Linear", (9,), 9, 9, uses=1)]
+    assert "of 0 (Conv2d) 9 times and of 1.0 (Linear) once" in reuse_sentence(samples.counts("m", rows))
+
+
 @pytest.mark.parametrize(
     ("shape", "word"),
     [((None, 28, 28, 1), "image"), ((None, 3, 224, 224), "image"), ((None, 16, 16, 64), "sample"), ((None, 20), "sample")],

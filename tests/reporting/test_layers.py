@@ -33,12 +33,15 @@ def test_every_row_is_in_one_line(depth, sort):
 
 
 def test_collapsed_containers_are_sums():
-    """Of all that is below them, whatever the level; what does not add up has no figure."""
+    """Of all that is below them, whatever the level; what does not add up has a figure only if all rows have that one."""
     encoder = lines(samples.nested(), View(depth=1))[1]
     assert (encoder.name, encoder.state, len(encoder.rows)) == ("encoder", "closed", 5)
     assert encoder.figure(COLUMNS["macs"], 32) == 25_600 + 2 * 20_480 + 2 * 81_920
     assert encoder.figure(COLUMNS["parameters"], 32) == 2 * 1_056 + 2_112 + 2_080
     assert encoder.figure(COLUMNS["reuse"], 32) is None
+    inner = {line.name: line for line in lines(samples.nested(), View(depth=2))}
+    assert inner["ffn"].figure(COLUMNS["reuse"], 32) == 40
+    assert inner["ffn"].figure(COLUMNS["calls"], 32) == 1
 
 
 @pytest.mark.parametrize(("sort", "first"), [("macs", "encoder/ffn/wide"), ("name", "(loss)"), ("parameters", "embedding")])

@@ -124,7 +124,8 @@ def count(
         def told(place: int, done: float, text: str) -> None:
             progress(_STEPS * place + done, _STEPS * len(specs), text)
 
-        counted = [_counted(spec, wanted, partial(told, place)) for place, spec in enumerate(specs)]
+        names = _names(specs)
+        counted = [_counted(spec, names[place], wanted, partial(told, place)) for place, spec in enumerate(specs)]
     _deliver(counted, view, json=json, csv=csv, report=report, force=force)
 
 
@@ -137,23 +138,30 @@ def _view(columns: str | None, sort: str | None, depth: int | None) -> View:
     return View(shown, order, depth)
 
 
-def _counted(spec: ModelSpec, wanted: _Request, progress: Callable[[float, str], None]) -> Counts:
+def _names(specs: list[ModelSpec]) -> list[str]:
+    """What the models are called: by their functions; where two have the same, as they were written, numbered if need be."""
+    short = [spec.name for spec in specs]
+    names = [spec.text if short.count(spec.name) > 1 else spec.name for spec in specs]
+    return [f"{name} ({names[: at + 1].count(name)})" if names.count(name) > 1 else name for at, name in enumerate(names)]
+
+
+def _counted(spec: ModelSpec, name: str, wanted: _Request, progress: Callable[[float, str], None]) -> Counts:
     """Load one model and count it; its layers have the names that they have when it is counted alone."""
     from epochwise.counting import count as count_model
     from epochwise.subjects.loading import start_anew, with_optimizer
 
-    progress(0, f"loading {spec.name}")
+    progress(0, f"loading {name}")
     start_anew()
     subject = _load(spec, wanted)
     if wanted.optimizer:
         subject = with_optimizer(subject, wanted.optimizer)
-    progress(1, f"tracing a training step of {subject.name} on {subject.backend}")
+    progress(1, f"tracing a training step of {name} on {subject.backend}")
     counts = count_model(
         subject.model,
         wanted.batch_size,
         subject.x,
         subject.y,
-        subject.name,
+        name,
         loss=subject.loss,
         optimizer=subject.optimizer,
     )

@@ -147,7 +147,8 @@ class LargestBatch(msgspec.Struct, frozen=True):
         memory_bytes: the memory that was asked about.
         batch_size: samples; ``None`` where not even one fits.
         peak_bytes: peak with that batch; with one sample where none fits.
-        next_peak_bytes: peak with one sample more, which is over the memory; ``None`` where none fits.
+        next_peak_bytes: peak with one sample more, which is over the memory; ``None`` where none fits, or where the batch
+            makes no difference.
     """
 
     memory_bytes: int

@@ -213,18 +213,17 @@ class Flow:
     def weights_of(self, place: int) -> set[int]:
         """Parameters that the contraction at this place takes products with, by root.
 
-        They are its factors; an operation of several products in one (a recurrent layer) reads more weights, which, unlike
-        biases, have at least two axes.
+        They are its factors. An operation with weights that is several products in one (a recurrent layer) reads more of them,
+        which, unlike biases, have at least two axes.
         """
         operation, rule = self.trace.operations[place], self.rules[place]
         if rule is None or rule.family != "contraction":
             return set()
-        found = set()
-        for position, value in enumerate(operation.inputs):
-            origin = self.origin(value)
-            if origin in self.parameters and (position in rule.operands or len(self.trace.values[origin].shape) > 1):
-                found.add(origin)
-        return found
+        origins = [self.origin(value) for value in operation.inputs]
+        factors = {origins[operand] for operand in rule.operands if operand < len(origins)} & self.parameters
+        if not factors:
+            return set()
+        return factors | {value for value in origins if value in self.parameters and len(self.trace.values[value].shape) > 1}
 
     @cached_property
     def readers(self) -> dict[int, list[int]]:

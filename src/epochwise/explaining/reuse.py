@@ -53,5 +53,10 @@ def _often(uses: float) -> str:
 
 def _named(rows: list[LayerCounts]) -> str:
     if len(rows) <= _MOST_NAMED:
-        return " and ".join(row.name for row in rows)
-    return f"{rows[0].name} and {len(rows) - 1} other layers"
+        return " and ".join(_name(row) for row in rows)
+    return f"{_name(rows[0])} and {len(rows) - 1} other layers"
+
+
+def _name(row: LayerCounts) -> str:
+    """Its name; with its kind where the name is a mere number, as in a ``torch.nn.Sequential``."""
+    return f"{row.name} ({row.kind})" if row.name.replace(".", "").isdigit() else row.name

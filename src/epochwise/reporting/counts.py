@@ -66,7 +66,13 @@ def _totals(counts: Counts) -> list[tuple[str, str]]:
         ),
         ("activations", f"{exact_text(each.activation_elements)} elements per {sample_word(counts)}"),
         *_reuse(counts),
+        *([("not counted", f"{not_counted(counts)}, listed below; the figures are without them")] if counts.uncounted else []),
     ]
+
+
+def not_counted(counts: Counts) -> str:
+    """How many kinds of operations have no known cost."""
+    return "1 operation" if len(counts.uncounted) == 1 else f"{len(counts.uncounted)} operations"
 
 
 def macs_per_parameter(counts: Counts) -> tuple[float, float] | None:
@@ -135,7 +141,7 @@ def _table(counts: Counts, view: View, columns: list[Column], width: int) -> Tab
             texts.append(Text(shortened(line.kind, kinds), "dim"))
         if shapes:
             texts.append(Text(shortened(shape_text(line.shape), shapes), "dim"))
-        table.add_row(*texts, *figures)
+        table.add_row(*texts, *(Text(text, "dim" if text in ("0", NOTHING) else "") for text in figures))
     blank = [""] * (bool(kinds) + bool(shapes))
     table.add_row(Text("sum", "bold"), *blank, *(Text(text, "bold") for text in cells[-1]))
     return table

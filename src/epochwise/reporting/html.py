@@ -18,7 +18,7 @@ from epochwise.explaining.explanation import Comparison, Demo, Explanation
 from epochwise.explaining.reuse import reuse_sentence, sample_word
 from epochwise.machines.machine import Machine
 from epochwise.reporting import contents, figures, palette, side_by_side
-from epochwise.reporting.counts import MEMORY, largest_batch_text, macs_per_parameter
+from epochwise.reporting.counts import MEMORY, largest_batch_text, macs_per_parameter, not_counted
 from epochwise.reporting.demo import QUESTIONS, factor_cell, factor_names
 from epochwise.reporting.factor_chart import NARROW
 from epochwise.reporting.layers import COLUMNS, USUAL, View, added, lines
@@ -181,6 +181,7 @@ def _counts(counts: Counts) -> dict[str, Any]:
         "rows": [(line, [line.figure(column, counts.batch_size) for column in columns]) for line in shown],
         "sums": [added(counts.layers, column, counts.batch_size) for column in columns],
         "memory": [(name, getattr(counts.memory_bytes, name), meaning) for name, meaning in MEMORY.items()],
+        "not_counted": not_counted(counts) if counts.uncounted else None,
         "largest_batch": None if counts.largest_batch is None else largest_batch_text(counts.largest_batch),
     }
 
@@ -228,6 +229,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "bytes": bytes_text,
         "count": figures.exact_text,
+        "compact": figures.count_text,
         "short": lambda name: figures.shortened(name, HEAD_LETTERS),
         "factor": figures.factor_text,
         "ratio": figures.ratio_text,

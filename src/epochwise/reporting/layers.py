@@ -192,10 +192,11 @@ class Line(NamedTuple):
     state: Literal["row", "open", "closed"] = "row"
 
     def figure(self, column: Column, batch: int) -> Number | None:
-        """Its figure in a column; ``None`` where there is none."""
-        if len(self.rows) == 1:
-            return column.read(self.rows[0], batch)
-        return added(self.rows, column, batch) if self.rows else None
+        """Its figure in a column: the sum of its rows, or what they have in common; ``None`` where there is none."""
+        if column.adds_up:
+            return added(self.rows, column, batch) if self.rows else None
+        found = {column.read(row, batch) for row in self.rows} - {None}
+        return found.pop() if len(found) == 1 else None
 
 
 def added(rows: Sequence[LayerCounts], column: Column, batch: int) -> Number | None:
