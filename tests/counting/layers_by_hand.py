@@ -114,7 +114,8 @@ def main():
         counts = count(model, 4)
         rows = [row for row in counts.layers if row.name.split("/")[0] == "x"]
         figures = [
-            sum(getattr(row, field) for row in rows) for field in ("forward_macs", "weight_gradient_macs", "input_gradient_macs")
+            sum(getattr(row, field) for row in rows)
+            for field in ("forward_macs", "weight_gradient_macs", "input_gradient_macs")
         ]
         told[name] = {"macs": figures, "uncounted": [entry.operation for entry in counts.uncounted]}
     sys.stdout.write(json.dumps(told))

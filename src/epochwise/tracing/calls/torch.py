@@ -29,6 +29,9 @@ from epochwise.tracing.trace import Phase
 IDENTITIES = ("aten::detach", "aten::alias", "aten::lift", "aten::lift_fresh")
 """Calls whose result is the tensor that they were given."""
 
+FRESH = "aten::lift_fresh"
+"""The call by which a constant made in Python (``torch.tensor(...)``) comes into the step."""
+
 OVERWRITES = ("aten::copy_", "aten::_foreach_copy_")
 """Calls that write their first tensor without reading it."""
 
@@ -144,7 +147,8 @@ class AtenRecorder(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default:
             return self.read(args[0])
         if func._schema.name in IDENTITIES and not kwargs:  # autograd makes many
-            return self._same(args[0], func(*args))
+            fresh = self.storages.place if func._schema.name == FRESH else None
+            return self._same(args[0], func(*args), fresh)
         given = _by_name(func._schema, args, kwargs)
         inputs = self.numbers(list(given.values()))  # before the call, which may change a tensor's shape in place
         outputs = func(*args, **kwargs)
@@ -174,14 +178,16 @@ class AtenRecorder(TorchDispatchMode):
             inputs = []
         elif schema.name in OVERWRITES:
             inputs = inputs[len(results) :]
+        if phase == "backward":
+            self.storages.last_backward = place
         if phase == "forward":
             for number in inputs:
                 self._first_read_in.setdefault(number, call)
         self._made_in.update(dict.fromkeys(results, call))
         if schema.name in OPAQUE:
             self.builder.note(
-                f"Activations and peak leave out the workspace that {schema.name.replace('::', '.')} keeps for the backward pass: "
-                "only its library knows the size."
+                f"Activations and peak leave out the workspace that {schema.name.replace('::', '.')} keeps for the backward "
+                "pass: only its library knows the size."
             )
         attributes = _attributes(given)
         if self._recomputing:
@@ -189,9 +195,9 @@ class AtenRecorder(TorchDispatchMode):
         name = schema.name.replace("::", ".")
         self.storages.place = 1 + self.builder.operation(name, inputs, results, phase=phase, call=call, attributes=attributes)
 
-    def _same(self, tensor: Any, other: Any) -> Any:
-        """Another object for a tensor, which has the same number."""
-        number = self.number(tensor)
+    def _same(self, tensor: Any, other: Any, born: int | None) -> Any:
+        """Another object for a tensor, which has the same number; ``born`` is the place of a constant made in the step."""
+        number = self.number(tensor, born)
         if not isinstance(tensor, FakeTensor) and tensor.layout == torch.strided:
             self.storages.unite(other, tensor)
         self.builder.alias(self._window(other), number)
