@@ -26,7 +26,6 @@ from itertools import accumulate
 from epochwise.counting.counts import MemoryBytes
 from epochwise.counting.flow import Flow
 
-
 Life = tuple[int, int | None, int | None]
 """Bytes; place of the operation that makes it (``None``: before the step); operations that have run when it is freed."""
 
