@@ -24,28 +24,28 @@ from unittest import mock
 os.environ.setdefault("KERAS_BACKEND", "jax")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import torch  # noqa: E402
-import transformers  # noqa: E402
+import torch
+import transformers
 
-from epochwise.counting import trace_model  # noqa: E402
-from epochwise.counting.assembling import count_trace  # noqa: E402
-from epochwise.counting.flow import Flow  # noqa: E402
-from epochwise.counting.rules import Occurrence  # noqa: E402
-from tests.counting import models_in_torch as small  # noqa: E402
+from epochwise.counting import trace_model
+from epochwise.counting.assembling import count_trace
+from epochwise.counting.flow import Flow
+from epochwise.counting.rules import Occurrence
+from tests.counting import models_in_torch as small
 
 HEAD = """\
 # Other counters
 
 What others say of the same models, and why. All figures are MACs of one batch (for a counter that says FLOPs, half of them).
 Each reason has the figure that it explains, worked out from epochwise's own trace of the model; the reasons of a row add up to
-its difference exactly. This page is printed by [scripts/other_counters.py](../scripts/other_counters.py), and a test holds it to
-what is counted.
+its difference exactly. This page is printed by [scripts/other_counters.py](../scripts/other_counters.py), and a test compares
+it with what is counted.
 
 - **FlopCounterMode** is PyTorch's own (`torch.utils.flop_counter`): forward and backward of a real step on the CPU.
 - **fvcore** (`FlopCountAnalysis`): forward. It calls a MAC a FLOP, and adds normalisations and some pooling to it.
 - **torchinfo**: forward. It multiplies a layer's weights by positions (convolutions) or samples (all other layers).
-- **XLA** (`jax.jit(f).lower(...).cost_analysis()`, before optimisation): all convolutions and matrix products of the training step
-  of a Keras model on JAX. XLA adds element-wise work into the same figure, so each product is asked for alone.
+- **XLA** (`jax.jit(f).lower(...).cost_analysis()`, before optimisation): all convolutions and matrix products of the training
+  step of a Keras model on JAX. XLA adds element-wise work into the same figure, so each product is asked for alone.
 
 "-" stands for no difference. Small models are those of `tests/counting/models_in_torch.py`, with a batch of 4.
 
@@ -60,6 +60,7 @@ POOLS = "adaptive pooling, 1 for each element, in the same figure"
 ENLARGED = "upsampling, 1 for each element, in the same figure"
 PADDING = "products with padding are not counted"
 ONCE = "linear layers counted once for each sample, not for each token"
+MISNAMED = "linear layers of a class called Conv1D counted as convolutions, once for each feature that comes out"
 SPREAD = "transposed convolutions counted for each position that comes out, not for each that goes in"
 EXTRAS = "biases and the weights of other layers (normalisations, embeddings) counted as MACs"
 OUTSIDE = "products outside of the layers that it looks at (attention)"
@@ -199,7 +200,7 @@ class Ours:
                 yield at, rule.formula(at)
 
     def elements(self, names: str, *, given: bool = True, kinds: bool = False) -> int:
-        """Elements of the first tensor into (or out of) forward operations of these names, or calls of layers of these kinds."""
+        """Elements of the first tensor into (or out of) forward operations of these names, or calls of such layers."""
         values = self.trace.values
         if kinds:
             calls = [call for call in self.trace.calls if self.trace.layers[call.layer].kind in names.split()]
@@ -301,9 +302,10 @@ def torchinfo(name: str, subject: Model, ours: Ours) -> Row:
 
     data = {"input_data": subject.x if isinstance(subject.x, dict) else [subject.x]}
     theirs = other.summary(subject.model, **data, verbose=0, mode="train").total_mult_adds
-    shapes = {ours.trace.layers[call.layer].path: ours.trace.values[call.outputs[0]].shape for call in ours.trace.calls}
+    calls = [call for call in ours.trace.calls if call.outputs]
+    shapes = {ours.trace.layers[call.layer].path: ours.trace.values[call.outputs[0]].shape for call in calls}
     rows = {row.name: row for row in ours.counts.layers if not row.name.startswith("(")}
-    once = spread = extras = 0
+    once = spread = extras = misnamed = 0
     outside = -sum(row.forward.macs for row in rows.values())
     for path, module in subject.model.named_modules():
         if path not in rows or any(True for _ in module.children()):
@@ -320,6 +322,8 @@ def torchinfo(name: str, subject: Model, ours: Ours) -> Row:
                 extras += theirs_of_it
             elif "ConvTranspose" in type(module).__name__:
                 spread += theirs_of_it - macs
+            elif "Conv" in type(module).__name__ and not isinstance(module, torch.nn.modules.conv._ConvNd):
+                misnamed += theirs_of_it - macs
             elif label == "weight":
                 once += theirs_of_it - macs
     return Row(
@@ -328,7 +332,7 @@ def torchinfo(name: str, subject: Model, ours: Ours) -> Row:
         "forward",
         ours.total("forward_macs"),
         int(theirs),
-        _reasons((ONCE, once), (SPREAD, spread), (EXTRAS, extras), (OUTSIDE, outside)),
+        _reasons((ONCE, once), (MISNAMED, misnamed), (SPREAD, spread), (EXTRAS, extras), (OUTSIDE, outside)),
     )
 
 
@@ -390,7 +394,10 @@ def _without_padding(at: Any, macs: int) -> int:
     numbers = at.attribute("dimension_numbers")
     left, right, out = at.inputs[0].shape, at.inputs[1].shape, at.outputs[0].shape
     axes = zip(
-        *([shape[axis] for axis in numbers[spec][2:]] for shape, spec in ((left, "lhs_spec"), (right, "rhs_spec"), (out, "out_spec"))),
+        *(
+            [shape[axis] for axis in numbers[spec][2:]]
+            for shape, spec in ((left, "lhs_spec"), (right, "rhs_spec"), (out, "out_spec"))
+        ),
         *(at.attribute(name) for name in ("window_strides", "padding", "lhs_dilation", "rhs_dilation")),
         strict=True,
     )

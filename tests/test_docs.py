@@ -170,3 +170,35 @@ def test_what_differs_between_backends_is_what_the_page_says(backend):
     figures = [f"{sample['forward_flops']:,.1f}", f"{sample['training_flops']:,.1f}"]
     figures += [f"{memory[name]:,}" for name in ("optimizer", "activations", "peak")]
     assert [row[head.index(backend)] for row in rows] == figures
+
+
+def resnet50():
+    """The table for ResNet-50: by convention, the figure here and the one with the other convention."""
+    rows = table("docs/conventions.md", "resnet50")[1:]
+    return {name: (float(here.replace(",", "")), float(then.replace(",", ""))) for name, _, here, _, then in rows}
+
+
+def test_conventions_on_resnet50_are_those_of_the_closed_forms():
+    """First layer 112 x 112 x 49 x 3 x 64; last layer 2048 x 1000; the rest follows from forward and training."""
+    first, last = 112 * 112 * 7 * 7 * 3 * 64, 2048 * 1000
+    rows = resnet50()
+    forward, training = rows["MAC or FLOP"][0], rows["gradients as computed"][0]
+    assert training == 3 * forward - first
+    assert rows["MAC or FLOP"][1] == 2 * forward
+    assert rows["no input gradient for the first layer"] == (training, training + first)
+    assert rows["no weight gradient for frozen layers"] == (forward + last, training)
+    assert rows["recomputation counts"] == (training, training + forward)
+    assert rows["padding counts"][1] < forward == rows["causal masks count full"][1]
+    assert set(rows) >= {"biases are additions", "optimizer counts", "work once a step is shared out"}
+
+
+@pytest.mark.long
+@pytest.mark.jax
+def test_conventions_on_resnet50_are_what_is_counted():
+    """Again: KERAS_BACKEND=jax .venv/bin/python scripts/conventions_on_resnet50.py --write"""
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "scripts/conventions_on_resnet50.py"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=580, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = (ROOT / "docs" / "conventions.md").read_text()
+    assert done.stdout in text

@@ -1,4 +1,4 @@
-"""Counts single Keras layers on the active backend and prints the MACs of each as JSON; see test_layers_by_hand.py.
+"""Counts single Keras layers on the active backend and prints their MACs as JSON: ``python layers_by_hand.py [name ...]``.
 
 Each stands behind a layer that learns, so that it needs the gradient of its input; what it does is on the rows named ``x``.
 """
@@ -107,14 +107,16 @@ LAYERS = {
 
 def main():
     told = {}
-    for name, make in LAYERS.items():
+    for name in sys.argv[1:] or LAYERS:
+        make = LAYERS[name]
         keras.utils.clear_session()
         model = make()
         model.compile("sgd", "mse")
         counts = count(model, 4)
         rows = [row for row in counts.layers if row.name.split("/")[0] == "x"]
         figures = [
-            sum(getattr(row, field) for row in rows) for field in ("forward_macs", "weight_gradient_macs", "input_gradient_macs")
+            sum(getattr(row, field) for row in rows)
+            for field in ("forward_macs", "weight_gradient_macs", "input_gradient_macs")
         ]
         told[name] = {"macs": figures, "uncounted": [entry.operation for entry in counts.uncounted]}
     sys.stdout.write(json.dumps(told))

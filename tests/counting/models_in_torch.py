@@ -163,7 +163,9 @@ def bert():
 
 
 def llama():
-    config = transformers.LlamaConfig(**SMALL, vocab_size=50, num_key_value_heads=2, max_position_embeddings=12, use_cache=False)
+    config = transformers.LlamaConfig(
+        **SMALL, vocab_size=50, num_key_value_heads=2, max_position_embeddings=12, use_cache=False
+    )
     return transformers.LlamaForCausalLM(config)
 
 

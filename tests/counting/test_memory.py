@@ -6,7 +6,9 @@ when its storage is freed. Neither knows anything of epochwise.
 
 from __future__ import annotations
 
-import importlib.util
+import os
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -71,7 +73,8 @@ def a_real_step(name):
         value = loss(called(module, x), y)
     own = {tensor.untyped_storage()._cdata for tensor in there}
     saved = sum(storage.nbytes() for address, storage in kept.items() if address not in own)
-    del value, kept
+    kept.clear()
+    del value
     tracker = Tracker()
     state = [leaf for leaf in tree_leaves(list(optimizer.state.values())) if isinstance(leaf, torch.Tensor)]
     for tensor in [*there, *state]:
@@ -115,3 +118,46 @@ def test_memory_that_only_a_library_knows_is_noted():
     assert [note for note in noted if "mkldnn_rnn_layer" in note and "workspace" in note]
     module, x, y, loss, _ = made("gru")
     assert not [note for note in count(module, BATCH, x, y, loss=loss).notes if "workspace" in note]
+
+
+KERAS = """
+import keras, numpy, torch
+from epochwise.counting import count
+L = keras.layers
+model = keras.Sequential([
+    keras.Input((16, 16, 3)), L.Conv2D(8, 3, activation="relu"), L.BatchNormalization(), L.MaxPooling2D(), L.Dropout(0.2),
+    L.Flatten(), L.Dense(16, "gelu"), L.LayerNormalization(), L.Dense(10, "softmax"),
+])
+model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+x, y = torch.randn(8, 16, 16, 3), torch.randint(10, (8,), dtype=torch.int32)
+counted = count(model, 8, numpy.zeros((8, 16, 16, 3), "float32"), numpy.zeros(8, "int32")).memory_bytes.activations
+model.train_step((x, y))
+there = {value.untyped_storage()._cdata for value in [x, y, *(v.value for v in [*model.variables, *model.metrics_variables])]}
+kept, begun, backward = {}, [], torch.Tensor.backward
+
+def pack(tensor):
+    storage = tensor.untyped_storage()
+    if not begun:
+        kept[storage._cdata] = storage
+    return tensor.detach()
+
+def noted(*args, **kwargs):
+    begun.append(True)
+    return backward(*args, **kwargs)
+
+torch.Tensor.backward = noted
+with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    model.train_step((x, y))
+print(counted, sum(storage.nbytes() for address, storage in kept.items() if address not in there))
+"""
+
+
+def test_keras_on_pytorch_keeps_what_is_counted():
+    """The activations of a Keras model are those of its real ``train_step``; what metrics keep afterwards is not among them."""
+    environment = {**os.environ, "KERAS_BACKEND": "torch", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", KERAS], env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    counted, real = done.stdout.split()[-2:]
+    assert counted == real

@@ -26,6 +26,9 @@ from itertools import accumulate
 from epochwise.counting.counts import MemoryBytes
 from epochwise.counting.flow import Flow
 
+Life = tuple[int, int | None, int | None]
+"""Bytes; place of the operation that makes it (``None``: before the step); operations that have run when it is freed."""
+
 
 def memory_bytes(flow: Flow) -> MemoryBytes:
     """Memory of the step that the flow is of."""
@@ -57,10 +60,6 @@ def _read_backward(flow: Flow) -> set[int]:
         if operation.phase == "backward" and not flow.is_alias(place):
             read.update(flow.root[value] for value in operation.inputs)
     return (made & read) - flow.given
-
-
-Life = tuple[int, int | None, int | None]
-"""Bytes; place of the operation that makes it (``None``: before the step); operations that have run when it is freed."""
 
 
 def _lives(flow: Flow) -> Iterable[Life]:

@@ -32,6 +32,9 @@ from epochwise.tracing.trace import Phase
 IDENTITIES = ("aten::detach", "aten::alias", "aten::lift", "aten::lift_fresh")
 """Calls whose result is the tensor that they were given."""
 
+FRESH = "aten::lift_fresh"
+"""The call by which a constant made in Python (``torch.tensor(...)``) comes into the step."""
+
 OVERWRITES = ("aten::copy_", "aten::_foreach_copy_")
 """Calls that write their first tensor without reading it."""
 
@@ -196,11 +199,13 @@ class AtenRecorder(TorchDispatchMode):
         leaves = list(_leaves(given.values()))
         if not self.recording:
             return self._remembered.of(func, args, kwargs, leaves)
+        if signature.is_identity:  # autograd makes many
+            outputs = self._remembered.of(func, args, kwargs, leaves)
+            self._same(leaves[0], outputs, self.storages.place if signature.is_fresh else None)
+            return outputs
         inputs = [self.number(leaf) for leaf in leaves]  # before the call, which may change a tensor's shape in place
         outputs = self._remembered.of(func, args, kwargs, leaves)
-        if signature.is_identity:
-            self._same(leaves[0], outputs)
-        elif signature.on_lists:
+        if signature.on_lists:
             for part, made in _taken_apart(given, outputs):
                 self._record(signature, part, self.numbers(list(part.values())), made)
         else:
@@ -224,6 +229,8 @@ class AtenRecorder(TorchDispatchMode):
             inputs = []
         elif signature.overwrites:
             inputs = inputs[len(results) :]
+        if phase == "backward":
+            self.storages.last_backward = place
         if phase == "forward":
             for number in inputs:
                 self._first_read_in.setdefault(number, call)
@@ -241,9 +248,9 @@ class AtenRecorder(TorchDispatchMode):
         operation = self.builder.operation(signature.name, inputs, results, phase=phase, call=call, attributes=attributes)
         self.storages.place = 1 + operation
 
-    def _same(self, tensor: Any, other: Any) -> None:
-        """Another object for a tensor has the same number."""
-        number = self.number(tensor)
+    def _same(self, tensor: Any, other: Any, born: int | None) -> None:
+        """Another object for a tensor has the same number; ``born`` is the place of a constant made in the step."""
+        number = self.number(tensor, born)
         if not isinstance(tensor, FakeTensor) and tensor.layout == torch.strided:
             self.storages.unite(other, tensor)
         self._alias(other, number)
@@ -298,6 +305,7 @@ class _Signature:
         written: names of the arguments that it writes into.
         shared: names of the arguments whose storage its results lie in.
         is_identity: see :data:`IDENTITIES`.
+        is_fresh: see :data:`FRESH`.
         is_opaque: see :data:`OPAQUE`.
         is_view: whether its result shows its input's storage, unwritten.
         is_like: see :data:`LIKE`.
@@ -315,6 +323,7 @@ class _Signature:
         shares = any(value.alias_info is not None for value in schema.returns)
         self.shared = [argument.name for argument in schema.arguments if shares and argument.alias_info is not None]
         self.is_identity = schema.name in IDENTITIES
+        self.is_fresh = schema.name == FRESH
         self.is_opaque = schema.name in OPAQUE
         self.is_view = any(value.alias_info is not None and not value.alias_info.is_write for value in schema.returns)
         self.is_like = schema.name.endswith(LIKE)

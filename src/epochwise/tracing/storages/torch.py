@@ -20,12 +20,14 @@ class Storages:
     def __init__(self) -> None:
         self.place = 0
         """How many operations are on record."""
+        self.last_backward = 0
+        """Place of the last of them that was in the backward pass."""
         self._number_of: dict[int, int] = {}  # by address; of storages that are there now
         self._watched: dict[int, weakref.ref[Any]] = {}  # likewise
         self._bytes: list[int] = []
         self._born: list[int | None] = []
         self._freed: list[int | None] = []
-        self._kept: set[int] = set()
+        self._kept: dict[int, int] = {}  # the place at which autograd first kept it
 
     def number(self, tensor: Any, born: int | None = None) -> int:
         """The number of the storage that a tensor lies in.
@@ -54,15 +56,15 @@ class Storages:
             self._watch(storage, number)
 
     def keep(self, tensor: Any) -> None:
-        """Autograd keeps this tensor for the backward pass."""
-        self._kept.add(self.number(tensor))
+        """Autograd keeps this tensor, for a backward pass if one comes."""
+        self._kept.setdefault(self.number(tensor), self.place)
 
     def finished(self) -> tuple[Storage, ...]:
         """All storages, by number; call it when the step has ended."""
+        kept = {number for number, place in self._kept.items() if place <= self.last_backward}
         lives = zip(self._bytes, self._born, self._freed, strict=True)
         return tuple(
-            Storage(bytes=size, born=born, freed=freed, kept=number in self._kept)
-            for number, (size, born, freed) in enumerate(lives)
+            Storage(bytes=size, born=born, freed=freed, kept=number in kept) for number, (size, born, freed) in enumerate(lives)
         )
 
     def _watch(self, storage: Any, number: int) -> int:
