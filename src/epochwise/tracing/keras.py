@@ -88,7 +88,8 @@ def intercept(model: Any, recorder: LayerRecorder, hooks: StepHooks) -> Iterator
 def _entry_points(model: Any) -> list[tuple[type, tuple[str, ...], str]]:
     """Classes, the methods to wrap in each, and the part of the step that they belong to."""
     points: list[tuple[type, tuple[str, ...], str]] = [
-        (type(model), ("_compute_loss", "compute_loss"), LOSS),
+        # penalties on weights are added up inside the model's call on JAX, inside the loss elsewhere
+        (type(model), ("_compute_loss", "compute_loss", "_get_regularization_losses"), LOSS),
         (type(model), ("compute_metrics", "get_metrics_result"), METRICS),
         (keras.losses.Loss, ("__call__",), LOSS),
     ]
