@@ -21,7 +21,8 @@ RECURRENT = """
     stacked_cells unrolled masked_lstm masked_gru masked_simple_rnn
 """
 PLAIN = """
-    mlp cnn conv_valid conv_same conv_stride conv_stride_same conv_dilated conv_dilated_same conv_grouped
+    mlp cnn conv_valid conv_same conv_stride conv_stride_same conv_dilated conv_dilated_same conv_dilated_odd conv1d_dilated depthwise_dilated conv3d_dilated
+    transposed_dilated conv_grouped
     conv_grouped_stride conv1d conv1d_causal conv3d conv_bias_relu depthwise depthwise_stride_same separable separable1d
     transposed transposed_stride transposed_stride_same transposed1d dense einsum_dense attention group_attention
     batch_norm layer_norm group_norm rms_norm dropout dropout_seeded embedding average_pool max_pool_same up_sampling

@@ -49,8 +49,6 @@ class AtenRecorder(TorchDispatchMode):
         self._owner: list[int | None] = []  # that call
         self._recomputing: list[int] = []  # calls whose forward pass runs again in the backward pass (checkpointing)
         self._alive: dict[int, Any] = {}  # see _window
-        self._first_on: dict[object, int] = {}  # by storage: the first value on it
-        self._stored: dict[int, int] = {}
         self._first_read_in: dict[int, int | None] = {}  # the call in which the forward pass first read a value
         self._made_in: dict[int, int | None] = {}  # the call that a value was made in
 
@@ -106,15 +104,7 @@ class AtenRecorder(TorchDispatchMode):
     def number(self, tensor: Any) -> int:
         """The number of a tensor; tensors that are the same window on the same storage share one."""
         window = self._window(tensor)
-        number = self.builder.number(window, tuple(tensor.shape), _dtype(tensor))
-        self._stored.setdefault(number, self._first_on.setdefault(_storage(window), number))
-        return number
-
-    def _alias(self, tensor: Any, number: int) -> None:
-        """From now on a tensor is the one with this number."""
-        window = self._window(tensor)
-        self.builder.alias(window, number)
-        self._first_on.setdefault(_storage(window), self._stored[number])
+        return self.builder.number(window, tuple(tensor.shape), _dtype(tensor))
 
     def _window(self, tensor: Any) -> tuple[object, ...]:
         """What part of what storage a tensor shows.
@@ -129,10 +119,20 @@ class AtenRecorder(TorchDispatchMode):
         self._alive.setdefault(storage._cdata, storage)
         return (storage._cdata, tensor.storage_offset(), tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)
 
-    @property
     def stored(self) -> dict[int, int]:
-        """For each value the first one on the same storage: what is written in place shows in all of them."""
-        return self._stored
+        """For each value one that lies on the same storage: what is written in place shows in all of them."""
+        same: dict[int, int] = {}
+        first: dict[object, int] = {}
+
+        def representative(number: int) -> int:
+            while same.setdefault(number, number) != number:
+                number = same[number]
+            return number
+
+        for window, number in self.builder.keys().items():
+            storage = window[0] if isinstance(window, tuple) and window[0] != "tensor" else window
+            same[representative(number)] = representative(first.setdefault(storage, number))
+        return {number: representative(number) for number in list(same)}
 
     def numbers(self, structure: Any) -> list[int]:
         """The numbers of all tensors in a structure, in its order."""
@@ -161,10 +161,10 @@ class AtenRecorder(TorchDispatchMode):
         written = _tensors([given.get(argument.name) for argument in schema.arguments if _is_written(argument)])
         for tensor, target in zip(_tensors(outputs), written, strict=False):
             if tensor is not target:  # an in-place operation on a real tensor gives back its fake
-                self._alias(tensor, self.number(target))
+                self.builder.alias(self._window(tensor), self.number(target))
         if schema.name in IDENTITIES:
             for tensor, number in zip(_tensors(outputs), inputs, strict=True):
-                self._alias(tensor, number)
+                self.builder.alias(self._window(tensor), number)
             return
         results = self.numbers(outputs) or self.numbers(written)
         views = any(value.alias_info is not None and not value.alias_info.is_write for value in schema.returns)
@@ -205,11 +205,6 @@ class AtenRecorder(TorchDispatchMode):
             "The step reads numbers out of tensors in Python; 1 was taken for each, so a branch that depends on one may differ."
         )
         return True if tensor.dtype == torch.bool else 1.0 if tensor.is_floating_point() else 1
-
-
-def _storage(window: tuple[object, ...]) -> object:
-    """The storage of a window, see :meth:`AtenRecorder._window`; a tensor without one is its own."""
-    return window if window[0] == "tensor" else window[0]
 
 
 def _is_written(argument: Any) -> bool:
