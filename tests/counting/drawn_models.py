@@ -62,7 +62,7 @@ def architectures():
             "input": st.sampled_from(sorted(SIZES)),
             "second_input": st.booleans(),
             "second_output": st.booleans(),
-            "steps": st.lists(step, min_size=2, max_size=6),
+            "steps": st.lists(step, min_size=3, max_size=6),
             "optimizer": st.sampled_from(OPTIMIZERS),
         }
     )

@@ -10,6 +10,7 @@ import json
 import sys
 
 import keras
+import numpy as np
 
 from epochwise.counting.assembling import count_trace
 from epochwise.tracing.keras import batch_specs
@@ -71,6 +72,49 @@ def concatenated():
     return keras.Model(given, L.Dense(3)(L.Concatenate()([hidden, L.Dense(5)(hidden)])))
 
 
+def masked(kind):
+    """Padding of sentences: the mask goes to the recurrent layer."""
+    return lambda: single((7,), L.Embedding(11, 5, mask_zero=True), kind(4), L.Dense(2))
+
+
+def two_in_two_out():
+    first, second = L.Input((6,)), L.Input((4, 3))
+    hidden = L.Concatenate()([L.Dense(4)(first), L.Flatten()(L.Conv1D(2, 3)(second))])
+    return keras.Model([first, second], [L.Dense(2)(hidden), L.Dense(3)(first)])
+
+
+def nested(given_shape=(6,)):
+    given, inner_given = L.Input(given_shape), L.Input((4,))
+    inner = keras.Model(inner_given, L.Dense(4, "tanh")(L.Dense(3)(inner_given)), name="inner")
+    return keras.Model(given, inner(inner(L.Dense(4)(given))))
+
+
+class Subclassed(keras.Model):
+    """Layers in a list, one of them called twice, and a product that is in no layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = L.Dense(5)
+        self.others = [L.Dense(5, activation="relu"), L.Dense(5)]
+        self.mix = self.add_weight(shape=(5, 3), name="mix")
+
+    def call(self, x, training=False):
+        x = self.first(x)
+        for layer in (*self.others, self.others[0]):
+            x = layer(x)
+        return keras.ops.matmul(x, self.mix)
+
+
+class OwnStep(keras.Sequential):
+    """A step of one's own around Keras's, and a loss of one's own."""
+
+    def train_step(self, *args):
+        return super().train_step(*args)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return keras.ops.mean((y - y_pred) ** 2) + 1e-3 * keras.ops.sum(keras.ops.square(self.layers[0].kernel))
+
+
 MODELS = {
     "mlp": lambda: single((28, 28), L.Flatten(), L.Dense(64, "relu"), L.Dense(64, "relu"), L.Dense(10, "softmax")),
     "cnn": lambda: single(
@@ -88,6 +132,11 @@ MODELS = {
     "conv_stride_same": lambda: image(L.Conv2D(5, (3, 2), strides=(2, 3), padding="same")),
     "conv_dilated": lambda: image(L.Conv2D(5, 3, dilation_rate=2)),
     "conv_dilated_same": lambda: image(L.Conv2D(5, 3, dilation_rate=2, padding="same")),
+    "conv_dilated_odd": lambda: single((7, 5, 3), L.Dense(4), L.Conv2D(6, 2, dilation_rate=2), L.Conv2D(2, 2, dilation_rate=(1, 2))),
+    "conv1d_dilated": lambda: sequence(L.Conv1D(6, 2, dilation_rate=2, padding="same"), L.Conv1D(3, 3, dilation_rate=2, padding="causal")),
+    "depthwise_dilated": lambda: single((7, 9, 3), L.Dense(4), L.DepthwiseConv2D(2, dilation_rate=2), L.SeparableConv2D(3, 3, dilation_rate=2)),
+    "conv3d_dilated": lambda: single((5, 7, 5, 3), L.Dense(4), L.Conv3D(3, 2, dilation_rate=2)),
+    "transposed_dilated": lambda: image(L.Conv2DTranspose(5, 3, dilation_rate=2)),
     "conv_grouped": lambda: image(L.Conv2D(4, 3, groups=2)),
     "conv_grouped_stride": lambda: image(L.Conv2D(6, 3, groups=3, strides=2, padding="same")),
     "conv1d": lambda: sequence(L.Conv1D(5, 3)),
@@ -130,6 +179,24 @@ MODELS = {
     "frozen": frozen,
     "frozen_first": frozen_first,
     "concatenate": concatenated,
+    "two_in_two_out": two_in_two_out,
+    "nested": nested,
+    "subclassed": lambda: Subclassed(),
+    "own_step": lambda: OwnStep([L.Input((6,)), L.Dense(5, "tanh"), L.Dense(2)]),
+    "regularized": lambda: single((6,), L.Dense(5, kernel_regularizer="l2", activity_regularizer="l1"), L.Dense(2)),
+    "time_distributed": lambda: sequence(L.TimeDistributed(L.Dense(3)), L.Dense(2)),
+    "conv_lstm": lambda: single((4, 6, 3), L.Dense(3), L.ConvLSTM1D(2, 3)),
+    "conv_lstm_2d": lambda: single((3, 6, 5, 2), L.ConvLSTM2D(2, 3, return_sequences=True), L.Conv3D(2, 1)),
+    "recurrent_dropout": lambda: sequence(L.LSTM(5, dropout=0.1, recurrent_dropout=0.2, return_sequences=True), L.GRU(3)),
+    "stacked_cells": lambda: sequence(L.RNN([L.LSTMCell(4), L.GRUCell(3)])),
+    "unrolled": lambda: sequence(L.LSTM(5, unroll=True)),
+    "masked_lstm": masked(L.LSTM),
+    "masked_gru": masked(L.GRU),
+    "masked_simple_rnn": masked(L.SimpleRNN),
+    "several_steps": lambda: single((6,), L.Dense(5, "relu"), L.Dense(2)),
+    "compiled": lambda: single((6,), L.Dense(5, "relu"), L.Dense(2)),
+    "float16": lambda: sequence(L.Dense(5), L.LayerNormalization(), L.LSTM(3)),
+    "bfloat16": lambda: image(L.Conv2D(5, 3), L.BatchNormalization(), L.Flatten(), L.Dense(2)),
 }
 ACTIVATIONS = [
     "relu",
@@ -151,8 +218,14 @@ OPTIMIZERS = {
     "momentum": lambda: keras.optimizers.SGD(momentum=0.9, nesterov=True),
     "rmsprop": keras.optimizers.RMSprop,
     "clipped": lambda: keras.optimizers.SGD(global_clipnorm=1.0),
+    "accumulated": lambda: keras.optimizers.SGD(gradient_accumulation_steps=4),
+    "accumulated_adam": lambda: keras.optimizers.Adam(gradient_accumulation_steps=2, clipnorm=1.0),
     "schedule": lambda: keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 100)),
 }
+
+
+COMPILED = {"several_steps": {"steps_per_execution": 4}, "compiled": {"jit_compile": True}}
+POLICIES = {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
 
 
 class SelfAttention(L.Layer):
@@ -176,13 +249,20 @@ def count(name):
     if name in OPTIMIZERS:
         model, optimizer = single((9,), L.Dense(8, "relu"), L.Dense(7)), OPTIMIZERS[name]()
     else:
+        keras.config.set_dtype_policy(POLICIES.get(name, "float32"))
         model = MODELS[name]()
+        keras.config.set_dtype_policy("float32")
+    if not model.built:
+        model.build((BATCH, 6))
     classes = name in ("mlp", "cnn")
     model.compile(
-        optimizer=optimizer, loss="sparse_categorical_crossentropy" if classes else "mse", metrics=["accuracy"] * classes
+        optimizer=optimizer,
+        loss="sparse_categorical_crossentropy" if classes else "mse",
+        metrics=["accuracy"] * classes,
+        **COMPILED.get(name, {}),
     )
     tracer = importlib.import_module(f"epochwise.tracing.{keras.backend.backend()}")
-    x, y = batch_specs(model, BATCH)
+    x, y = batch_specs(model, BATCH, np.zeros((1, 6), "float32") if name == "subclassed" else None)
     counts = count_trace(tracer.trace(model, x, y, BATCH), name)
     return {
         "parameters": [counts.parameters.trainable, counts.parameters.frozen],

@@ -71,18 +71,23 @@ def _sizes(labels: str, shape: tuple[int, ...]) -> dict[str, int]:
     return dict(zip(names, shape, strict=True))
 
 
-def _convolution(at: Occurrence, given: Value, kernel: Value, made: Value) -> Cost:
+def _positions(at: Occurrence, side: str, place: int) -> int:
+    """Samples x positions of one of the operation's tensors, before a dilation divided them among a larger batch."""
+    value = (at.inputs if side == "inputs" else at.outputs)[place]
+    undivided = cast("tuple[int, ...]", at.attribute(f"undivided_{side}", ()))
+    channels = value.shape[1 if str(at.attribute("data_format", "NHWC")).startswith("NC") else -1]
+    return ((undivided[place] if undivided else 0) or value.elements) // max(1, channels)
+
+
+def _convolution(given: int, kernel: Value, made: int) -> Cost:
     """See :func:`~epochwise.counting.rules.convolution_macs`; the kernel's elements are K x channels in x out / groups."""
-    first = str(at.attribute("data_format", "NHWC")).startswith("NC")
-    space = slice(2, None) if first else slice(1, -1)
-    pair = math.prod(given.shape[space]), math.prod(made.shape[space])
-    return Cost(macs=convolution_macs(given.shape[0], *pair, kernel.elements, 1, 1))
+    return Cost(macs=convolution_macs(1, given, made, kernel.elements, 1, 1))
 
 
 @rule(_TF, "Conv2D", "Conv3D", "DepthwiseConv2dNative", family="contraction")
 def _convolution_forward(at: Occurrence) -> Cost:
     """Input, kernel -> output; also the gradient of a transposed convolution's input."""
-    return _convolution(at, at.inputs[0], at.inputs[1], at.outputs[0])
+    return _convolution(_positions(at, "inputs", 0), at.inputs[1], _positions(at, "outputs", 0))
 
 
 @rule(
@@ -93,7 +98,7 @@ def _convolution_forward(at: Occurrence) -> Cost:
 )
 def _convolution_input(at: Occurrence) -> Cost:
     """Sizes, kernel, gradient of the output -> gradient of the input; also a transposed convolution."""
-    return _convolution(at, at.outputs[0], at.inputs[1], at.inputs[2])
+    return _convolution(_positions(at, "outputs", 0), at.inputs[1], _positions(at, "inputs", 2))
 
 
 @rule(
@@ -104,7 +109,7 @@ def _convolution_input(at: Occurrence) -> Cost:
 )
 def _convolution_kernel(at: Occurrence) -> Cost:
     """Input, sizes, gradient of the output -> gradient of the kernel."""
-    return _convolution(at, at.inputs[0], at.outputs[0], at.inputs[2])
+    return _convolution(_positions(at, "inputs", 0), at.outputs[0], _positions(at, "inputs", 2))
 
 
 # --- softmax, normalisation, losses ------------------------------------------------------------------------------------

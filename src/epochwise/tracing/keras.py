@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ import keras
 from keras.src.backend.common import global_state  # where Keras keeps the seeds of layers without their own
 
 from epochwise.tracing.batches.keras import batch_specs, prepare, short_message
+from epochwise.tracing.calls.keras import layer_of, name_layer, patched
 from epochwise.tracing.recorder import LOSS, METRICS, OPTIMIZER, LayerRecorder
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "active_backend",
     "batch_specs",
     "intercept",
+    "layer_of",
     "owner_of_weights",
     "prepare",
     "short_message",
@@ -76,19 +77,20 @@ def intercept(model: Any, recorder: LayerRecorder, hooks: StepHooks) -> Iterator
     with contextlib.ExitStack() as patches:
         interception = _Interception(model, recorder, hooks)
         recorder.add_layer(id(model), model.name, type(model).__name__)
-        patches.enter_context(_patched(keras.layers.Layer, "__call__", interception.around_layer))
-        patches.enter_context(_patched(keras.layers.Layer, "stateless_call", interception.around_stateless_call))
+        patches.enter_context(patched(keras.layers.Layer, "__call__", interception.around_layer))
+        patches.enter_context(patched(keras.layers.Layer, "stateless_call", interception.around_stateless_call))
         for owner, names, part in _entry_points(model):
             around = interception.around_optimizer if part == OPTIMIZER else functools.partial(interception.around_part, part)
             for name in names:
-                patches.enter_context(_patched(owner, name, around))
+                patches.enter_context(patched(owner, name, around))
         yield
 
 
 def _entry_points(model: Any) -> list[tuple[type, tuple[str, ...], str]]:
     """Classes, the methods to wrap in each, and the part of the step that they belong to."""
     points: list[tuple[type, tuple[str, ...], str]] = [
-        (type(model), ("_compute_loss", "compute_loss"), LOSS),
+        # penalties on weights are added up inside the model's call on JAX, inside the loss elsewhere
+        (type(model), ("_compute_loss", "compute_loss", "_get_regularization_losses"), LOSS),
         (type(model), ("compute_metrics", "get_metrics_result"), METRICS),
         (keras.losses.Loss, ("__call__",), LOSS),
     ]
@@ -107,59 +109,6 @@ def _own_kinds(optimizer: Any) -> list[type]:
     kinds = type(optimizer).__mro__
     base = kinds[: kinds.index(keras.optimizers.Optimizer)] if keras.optimizers.Optimizer in kinds else kinds[:1]
     return [kind for kind in base if any(name in vars(kind) for name in names)]
-
-
-class _Patch:
-    """One entry point of Keras that goes through wrappers while any is open: the newest of the thread that calls it.
-
-    Several models may be traced or trained at once, each in a thread of its own, and none may see the others' calls.
-    """
-
-    def __init__(self, owner: type, name: str) -> None:
-        self._owner = owner
-        self._name = name
-        self._original = original = getattr(owner, name)
-        self._kept = vars(owner).get(name)
-        self.wrappers: dict[int, list[Callable[..., Any]]] = {}
-
-        @functools.wraps(original)
-        def entry(this: Any, *args: Any, **kwargs: Any) -> Any:
-            open_here = self.wrappers.get(threading.get_ident())
-            return open_here[-1](original, this, *args, **kwargs) if open_here else original(this, *args, **kwargs)
-
-        type.__setattr__(owner, name, entry)
-
-    def remove(self) -> None:
-        """Put the entry point back as it was."""
-        if self._kept is None:
-            type.__delattr__(self._owner, self._name)
-        else:
-            type.__setattr__(self._owner, self._name, self._kept)
-
-
-_PATCHES: dict[tuple[type, str], _Patch] = {}
-_PATCHES_LOCK = threading.Lock()
-
-
-@contextlib.contextmanager
-def _patched(owner: type, name: str, around: Callable[..., Any]) -> Iterator[None]:
-    """Let this thread's calls of ``owner.name`` go through ``around(original, self, *args, **kwargs)``; undone afterwards."""
-    thread = threading.get_ident()
-    with _PATCHES_LOCK:
-        patch = _PATCHES.get((owner, name))
-        if patch is None:
-            patch = _PATCHES[owner, name] = _Patch(owner, name)
-        patch.wrappers.setdefault(thread, []).append(around)
-    try:
-        yield
-    finally:
-        with _PATCHES_LOCK:
-            patch.wrappers[thread].pop()
-            if not patch.wrappers[thread]:
-                del patch.wrappers[thread]
-            if not patch.wrappers:
-                patch.remove()
-                del _PATCHES[owner, name]
 
 
 class _Interception:
@@ -202,6 +151,10 @@ class _Interception:
         try:
             with self.hooks.scope(call):
                 yield call
+        except Exception as error:
+            if layer is not self.model:
+                name_layer(error, self.recorder.layers()[self.recorder.layer_of(call)].path)
+            raise
         finally:
             self._open_layers.pop()
             self.recorder.exit(call)

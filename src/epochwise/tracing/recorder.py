@@ -196,6 +196,10 @@ class TraceBuilder:
         """The number of the tensor with this key, ``None`` if it was not seen."""
         return self._number_of.get(key)
 
+    def keys(self) -> Mapping[Hashable, int]:
+        """The numbers of all keys."""
+        return self._number_of
+
     def alias(self, key: Hashable, number: int) -> None:
         """From now on this key names that tensor: an identity, or a key that is given to a new tensor."""
         self._number_of[key] = number

@@ -189,7 +189,7 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
         )
     # Eager PyTorch also runs what nothing needs (Keras calls a recurrent cell once more, to see what it gives); compilers of
     # the other backends leave that out, and so does the count.
-    return builder.finish(wanted, aten.stored)
+    return builder.finish(wanted, aten.stored())
 
 
 @contextlib.contextmanager

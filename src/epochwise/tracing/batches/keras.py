@@ -10,8 +10,21 @@ from typing import Any
 import keras
 from keras.src.backend import compute_output_spec  # as fit builds a model; there is no public name for it
 
-from epochwise.errors import ModelDoesNotFitError, TracingError
+from epochwise.errors import EpochwiseError, ModelDoesNotFitError, ModelFailedError, TracingError
+from epochwise.tracing.calls.keras import layer_of, layers_named, origins
 from epochwise.tracing.trace import Value
+
+
+_VALUES_ASKED = {
+    "ConcretizationTypeError",
+    "NonConcreteBooleanIndexError",
+    "OperatorNotAllowedInGraphError",
+    "TracerArrayConversionError",
+    "TracerBoolConversionError",
+    "TracerIntegerConversionError",
+}
+_EXAMPLE = 64
+"""A size for examples in messages."""
 
 
 def batch_specs(model: Any, batch_size: int, x: Any = None, y: Any = None) -> tuple[Any, Any]:
@@ -70,11 +83,15 @@ def _input_tensors(model: Any) -> Any:
 
 def _sized(tensor: Any, batch_size: int) -> Value:
     shape = tuple(tensor.shape)
-    if any(size is None for size in shape[1:]):
+    still_open = [axis for axis, size in enumerate(shape) if axis > 0 and size is None]
+    if still_open:
+        axes = f"axis {still_open[0]} is" if len(still_open) == 1 else f"axes {' and '.join(map(str, still_open))} are"
+        example = ",".join(str(_EXAMPLE if size is None else size) for size in shape[1:])
         raise ModelDoesNotFitError(
-            f"The input {getattr(tensor, 'name', '')!r} has the shape {shape}, where only the first size may be open.",
-            cause="the model accepts inputs of any size, and the cost depends on the size",
-            remedy="give data: epochwise.count(model, x=x, y=y)",
+            f"The input {getattr(tensor, 'name', '')!r} has the shape {shape}: {axes} open, and the cost "
+            "depends on the size.",
+            cause="the model accepts inputs of any size; only the first axis, of samples, may be open here",
+            remedy=f"--input-shape {example} on the command line, with sizes of yours; in Python epochwise.count(model, x=x, y=y)",
         )
     return Value((batch_size, *(int(size) for size in shape[1:])), keras.backend.standardize_dtype(tensor.dtype))
 
@@ -140,15 +157,37 @@ def _require_compiled(model: Any) -> None:
 def _explained(model: Any, x_spec: Any, y_spec: Any) -> Iterator[None]:
     """Say what the model was given when Keras refuses it; what JAX traces meanwhile it does not use later."""
     try:
-        with _kept_apart():
+        with _kept_apart(), layers_named(model):
             yield
-    except (ValueError, TypeError, RuntimeError) as error:
+    except EpochwiseError:
+        raise
+    except Exception as error:
+        on_values = next((before for before in origins(error) if _depends_on_values(before)), None)
+        if on_values is not None:
+            said = short_message(on_values).splitlines()[0]
+            raise TracingError(
+                f"The training step of model {model.name!r} depends on the values of its data, not only on shapes: {said}"
+                + _in_layer(error),
+                cause="a branch, a size or a call to NumPy that uses numbers out of a tensor, such as `if keras.ops.any(x > 0):`",
+                remedy="let shapes and branches depend on shapes and settings only, for instance with keras.ops.where",
+            ) from error
+        if not isinstance(error, (ValueError, TypeError, RuntimeError)):
+            raise ModelFailedError(
+                f"Model {model.name!r} raised {type(error).__name__} on a batch of {_described(x_spec)}: {short_message(error)}",
+                cause="an error in the code of a layer or of the model",
+                remedy="check that the model trains: model.fit(x[:32], y[:32])",
+            ) from error
         labels = "" if y_spec is None else f" with labels {_described(y_spec)}"
         raise ModelDoesNotFitError(
             f"Model {model.name!r} does not accept a batch of {_described(x_spec)}{labels}: {short_message(error)}",
             cause="the shape of the data is not the one that the model or its loss was made for",
             remedy="give data that fits: epochwise.count(model, x=x, y=y)",
         ) from error
+
+
+def _depends_on_values(error: BaseException) -> bool:
+    """Whether it is what JAX, TensorFlow or PyTorch raise when Python asks a tensor without numbers for its numbers."""
+    return type(error).__name__ in _VALUES_ASKED or "a symbolic tf.Tensor" in str(error)
 
 
 def _kept_apart() -> contextlib.AbstractContextManager[object]:
@@ -160,11 +199,17 @@ def _kept_apart() -> contextlib.AbstractContextManager[object]:
 
 
 def short_message(error: BaseException) -> str:
-    """What an error says, without the colours, headings and lists of arguments that Keras puts around it."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
-    text = re.split(r"\n\s*\n?Arguments received by|\n-{10,}", text)[0]
+    """What an error says, without the colours, headings and lists of arguments of Keras, and the layer that raised it."""
+    said = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)  # Python quotes a key
+    text = re.sub(r"\x1b\[[0-9;]*m", "", said).strip()
     text = re.sub(r"^Exception encountered when calling [^\n]*\n+", "", text)
-    return text.strip() or type(error).__name__
+    text = re.split(r"\n\s*\n?Arguments received by|\n-{10,}", text)[0]
+    return (text.strip() or type(error).__name__) + _in_layer(error)
+
+
+def _in_layer(error: BaseException) -> str:
+    layer = layer_of(error)
+    return f"\nLayer: {layer}" if layer else ""
 
 
 def _described(specs: Any) -> str:

@@ -76,8 +76,6 @@ class AtenRecorder(TorchDispatchMode):
         self._owner: list[int | None] = []  # that call
         self._recomputing: list[int] = []  # calls whose forward pass runs again in the backward pass (checkpointing)
         self._alive: dict[int, Any] = {}  # sparse tensors, whose identity must not be given to another
-        self._first_on: dict[object, int] = {}  # by storage: the first value on it
-        self._stored: dict[int, int] = {}
         self._first_read_in: dict[int, int | None] = {}  # the call in which the forward pass first read a value
         self._made_in: dict[int, int | None] = {}  # the call that a value was made in
 
@@ -141,17 +139,7 @@ class AtenRecorder(TorchDispatchMode):
         """
         window = self._window(tensor, born)
         known = self.builder.known(window)
-        if known is not None:
-            return known
-        number = self.builder.number(window, tuple(tensor.shape), _dtype(tensor))
-        self._stored[number] = self._first_on.setdefault(_storage(window), number)
-        return number
-
-    def _alias(self, tensor: Any, number: int) -> None:
-        """From now on a tensor is the one with this number."""
-        window = self._window(tensor)
-        self.builder.alias(window, number)
-        self._first_on.setdefault(_storage(window), self._stored[number])
+        return self.builder.number(window, tuple(tensor.shape), _dtype(tensor)) if known is None else known
 
     def _window(self, tensor: Any, born: int | None = None) -> tuple[object, ...]:
         """What part of what storage a tensor shows.
@@ -171,10 +159,20 @@ class AtenRecorder(TorchDispatchMode):
             self.storages.keep(tensor)
         return tensor.detach()
 
-    @property
     def stored(self) -> dict[int, int]:
-        """For each value the first one on the same storage: what is written in place shows in all of them."""
-        return self._stored
+        """For each value one that lies on the same storage: what is written in place shows in all of them."""
+        same: dict[int, int] = {}
+        first: dict[object, int] = {}
+
+        def representative(number: int) -> int:
+            while same.setdefault(number, number) != number:
+                number = same[number]
+            return number
+
+        for window, number in self.builder.keys().items():
+            storage = window[0] if isinstance(window, tuple) and window[0] != "tensor" else window
+            same[representative(number)] = representative(first.setdefault(storage, number))
+        return {number: representative(number) for number in list(same)}
 
     def numbers(self, structure: Any) -> list[int]:
         """The numbers of all tensors in a structure, in its order."""
@@ -219,7 +217,7 @@ class AtenRecorder(TorchDispatchMode):
         self._unite(list(_leaves(given.get(name) for name in signature.shared)), made)
         for tensor, target in zip(made, written, strict=False):
             if tensor is not target:  # an in-place operation on a real tensor gives back its fake
-                self._alias(tensor, self.number(target))
+                self.builder.alias(self._window(tensor), self.number(target))
         results = [self.number(tensor, place) for tensor in made] or self.numbers(written)
         if not results or (signature.is_view and len(results) == 1 and results[0] in inputs):
             return  # gives no tensor, or the very tensor that it was given
@@ -253,7 +251,7 @@ class AtenRecorder(TorchDispatchMode):
         number = self.number(tensor, born)
         if not isinstance(tensor, FakeTensor) and tensor.layout == torch.strided:
             self.storages.unite(other, tensor)
-        self._alias(other, number)
+        self.builder.alias(self._window(other), number)
 
     def _unite(self, shared: list[Any], made: list[Any]) -> None:
         """What an operator's schema says is a view of an argument, or the argument itself, lies in the argument's storage."""
@@ -290,11 +288,6 @@ class AtenRecorder(TorchDispatchMode):
             + (f" ({line})." if line else ".")
         )
         return True if tensor.dtype == torch.bool else 1.0 if tensor.is_floating_point() else 1
-
-
-def _storage(window: tuple[object, ...]) -> object:
-    """The storage of a window, see :meth:`AtenRecorder._window`; a tensor without one is its own."""
-    return window if window[0] == "tensor" else window[0]
 
 
 class _Signature:

@@ -20,6 +20,7 @@ _LOOPS = {"While", "StatelessWhile"}
 _BRANCHES = {"If", "StatelessIf", "Case", "StatelessCase"}
 _SHAPES = {"Shape", "ShapeN", "Size", "Rank", "VariableShape", "BroadcastGradientArgs", "VarIsInitializedOp", "Const"}
 _LIKE = {"ZerosLike", "OnesLike"}
+_RESHAPES = {"Reshape", "ExpandDims", "Squeeze"}
 _NOTHING = {"NoOp", "Assert", "ControlTrigger", "Placeholder"}
 
 
@@ -273,7 +274,7 @@ def _size(graph: Any) -> int:
 
 def _attributes(operation: Any) -> dict[str, object]:
     """The operation's attributes as plain Python values; functions and shapes are left out."""
-    plain: dict[str, object] = {}
+    plain: dict[str, object] = _undivided(operation) if "Conv" in operation.type else {}
     for name in operation.node_def.attr:
         if not name.startswith("_") and operation.node_def.attr[name].WhichOneof("value") not in ("func", "shape", "tensor"):
             value = operation.get_attr(name)
@@ -282,6 +283,29 @@ def _attributes(operation: Any) -> dict[str, object]:
             else:
                 plain[name] = _plain(value)
     return plain
+
+
+def _undivided(operation: Any) -> dict[str, object]:
+    """Elements of a convolution's tensors before their positions were divided among a larger batch, 0 where they were not.
+
+    TensorFlow makes a dilated convolution of a plain one: each sample becomes one for each phase of the dilation, padded up to a
+    common size, and is put together again behind it. The padding is the division's and no work of the convolution.
+    """
+
+    def before(tensor: Any) -> int:
+        while tensor.op.type in _RESHAPES:
+            tensor = tensor.op.inputs[0]
+        return int(tensor.op.inputs[0].shape.num_elements() or 0) if tensor.op.type == "SpaceToBatchND" else 0
+
+    def behind(tensor: Any) -> int:
+        readers = tensor.consumers()
+        while len(readers) == 1 and readers[0].type in _RESHAPES:
+            readers = readers[0].outputs[0].consumers()
+        together = [reader for reader in readers if reader.type == "BatchToSpaceND"]
+        return int(together[0].outputs[0].shape.num_elements() or 0) if together else 0
+
+    inputs, outputs = tuple(map(before, operation.inputs)), tuple(map(behind, operation.outputs))
+    return {"undivided_inputs": inputs, "undivided_outputs": outputs} if any((*inputs, *outputs)) else {}
 
 
 def _plain(value: Any) -> object:
