@@ -127,9 +127,7 @@ def load_alone(spec: ModelSpec, *, backend: str, batch_size: int, seed: int) -> 
     return _finished(model, layout, name=spec.name, plain=plain, backend=chosen)
 
 
-def _model_for(
-    spec: ModelSpec, data: Dataset, chosen: Backend, seed: int, *, alone: bool = False
-) -> tuple[Any, bool, Dataset]:
+def _model_for(spec: ModelSpec, data: Dataset, chosen: Backend, seed: int, *, alone: bool = False) -> tuple[Any, bool, Dataset]:
     """The model, whether it is a plain PyTorch module, and the data in the layout that it takes.
 
     With ``alone``, a function that has defaults for the shapes is left to them, and may give a module with its batch.
