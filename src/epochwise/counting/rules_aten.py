@@ -268,8 +268,8 @@ def _sort(at: Occurrence) -> Cost:
 
 
 _MAX_POOLS = (
-    "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices max_pool1d max_pool2d max_pool3d mkldnn_max_pool2d "
-    "fractional_max_pool2d fractional_max_pool3d"
+    "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices max_pool1d max_pool2d max_pool3d "
+    "mkldnn_max_pool2d fractional_max_pool2d fractional_max_pool3d"
 )
 
 

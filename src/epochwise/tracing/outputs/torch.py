@@ -11,6 +11,7 @@ depends on data, and whatever gives something else than new tensors, views of it
 from __future__ import annotations
 
 import operator
+import weakref
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
@@ -49,6 +50,8 @@ class _Remembered(NamedTuple):
 _MOST = 20_000
 """Calls that are remembered; beyond them all are forgotten."""
 _known: dict[Hashable, _Remembered | None] = {}
+_patterns: weakref.WeakKeyDictionary[Any, dict[torch.device, dict[str, Any]]] = weakref.WeakKeyDictionary()
+"""By mode of fake tensors and by device: the attributes of a new one."""
 
 
 def outputs_of(func: Any, args: Any, kwargs: Any, leaves: list[Any]) -> Any:
@@ -160,4 +163,17 @@ def _new(made: _Made, leaves: list[Any], fake: Any) -> Any:
         else:
             meta = torch.empty(0, dtype=made.dtype, device="meta")
             meta.set_(leaves[made.source].untyped_storage(), made.offset, made.shape, made.stride)
-    return FakeTensor(fake, meta, made.device)
+    return _fake(fake, meta, made.device)
+
+
+def _fake(fake: Any, meta: Any, device: torch.device) -> Any:
+    """As ``FakeTensor(fake, meta, device)``, which sets a dozen attributes one by one, from those of an earlier one."""
+    known = _patterns.setdefault(fake, {})
+    if device not in known:
+        first = FakeTensor(fake, meta, device)
+        known[device] = {name: value for name, value in vars(first).items() if name != "fake_mode"}  # or it would live for ever
+        return first
+    made = torch.Tensor._make_subclass(FakeTensor, meta, False, dispatch_device=True, device_for_backend_keys=device)
+    torch._C._set_throw_on_mutable_data_ptr(made)
+    vars(made).update(known[device], fake_mode=fake)
+    return made
