@@ -45,7 +45,7 @@ def file(tmp_path):
 
 @pytest.mark.parametrize("function", ["own_loss", "labels_beside"])
 def test_a_module_is_counted_with_the_batch_that_its_function_gives(file, function):
-    """Arguments by name or by place; the loss is the module's own or that of its logits; the batch size is the one asked for."""
+    """Arguments by name or by place; the loss is its own or that of its logits; the batch size is the one asked for."""
     subject = load_alone(parse_model(f"{file}:{function}"), backend="pytorch", batch_size=5, seed=0)
     counts = count(subject.model, 5, subject.x, subject.y, subject.name, loss=subject.loss, optimizer=subject.optimizer)
     assert (counts.batch_size, counts.per_sample.forward_macs, counts.per_sample.training_macs) == (5, 16, 32)
