@@ -46,7 +46,11 @@ def answer(description):
             for row in counts.layers
             if not row.name.startswith("(")
         },
-        "outside": {row.name: [row.forward.macs, row.backward.macs, row.update.macs] for row in counts.layers if row.name.startswith("(")},
+        "outside": {
+            row.name: [row.forward.macs, row.backward.macs, row.update.macs]
+            for row in counts.layers
+            if row.name.startswith("(")
+        },
         "activation_elements": {row.name: row.activation_elements for row in counts.layers},
         "kinds": sorted({row.kind for row in counts.layers}),
         "uncounted": [[unknown.operation, unknown.layer, unknown.reason] for unknown in counts.uncounted],

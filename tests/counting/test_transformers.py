@@ -1,8 +1,8 @@
 """Architectures of the transformers library, built from their configurations without weights, against closed forms by hand.
 
-Legend: ``S`` tokens (``T`` of an encoder), ``d`` width, ``f`` width of the inner layer, ``V`` words, ``P`` patches. In all of them
-every product has both gradients, except the first convolution, which has no input gradient; so training is three times forward
-less that convolution. The two products of attention have two gradients each.
+Legend: ``s`` tokens, ``t`` steps of an encoder, ``d`` width. In all of them every product has both gradients, except the first
+convolution, which has no input gradient: training is three times forward less that convolution. The two products of
+attention have two gradients each.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ def count(
     Args:
         model: a compiled Keras model on any backend, or a ``torch.nn.Module``.
         batch_size: samples in a step.
-        x: features, as for ``fit``, from which shapes and dtypes of a batch are taken; for a built Keras model not needed. For a
-            ``torch.nn.Module``, a dict holds arguments by name and a tuple arguments by place, with tensors of any device
+        x: features, as for ``fit``, from which shapes and dtypes of a batch are taken; for a built Keras model not needed. For
+            a ``torch.nn.Module``, a dict holds arguments by name and a tuple arguments by place, with tensors of any device
             (``meta`` too) in them; the first axis is the batch's where it is as long as that of the first tensor.
         y: labels; by default what the compiled loss expects (class numbers for a sparse loss, else what the model gives). Not
             needed for a ``torch.nn.Module`` that gives an output called ``loss``, as those of ``transformers`` do when

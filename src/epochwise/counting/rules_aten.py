@@ -268,8 +268,8 @@ def _sort(at: Occurrence) -> Cost:
 
 
 _MAX_POOLS = (
-    "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices max_pool1d max_pool2d max_pool3d mkldnn_max_pool2d "
-    "fractional_max_pool2d fractional_max_pool3d"
+    "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices max_pool1d max_pool2d max_pool3d "
+    "mkldnn_max_pool2d fractional_max_pool2d fractional_max_pool3d"
 )
 
 
@@ -339,10 +339,10 @@ movement(
 
 @rule(ATEN, "aten.grid_sampler_2d_backward", family="other")
 def _grid_sampler_backward(at: Occurrence) -> Cost:
-    """For each element of the output's gradient: to the four neighbours a product and a sum each (8); to both coordinates of
-    its point two differences, two products, a sum, and a product and a sum with the gradient (14).
+    """For each element of the output's gradient 8 for the input's, and 14 for the grid's.
 
-    With the nearest neighbour alone, one sum.
+    A product and a sum for each of four neighbours; for each of two coordinates of its point two differences, two products, a
+    sum, and a product and a sum with the gradient. With the nearest neighbour alone, one sum.
     """
     mask = at.attribute("output_mask", (True, True))
     assert isinstance(mask, tuple)

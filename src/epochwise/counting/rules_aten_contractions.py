@@ -191,7 +191,7 @@ def _attention_backward(at: Occurrence) -> Cost:
 
 
 def _wanted(at: Occurrence, length: int) -> tuple[bool, ...]:
-    """Of which tensors of the forward operation a fused backward operation is asked for the gradients; all, if nothing says it."""
+    """Of which tensors of the forward operation a fused one is asked for the gradients; all, if nothing says it."""
     wanted = at.attribute("wanted")
     return tuple(map(bool, wanted[:length])) if isinstance(wanted, tuple) and len(wanted) >= length else (True,) * length
 

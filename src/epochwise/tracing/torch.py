@@ -11,6 +11,7 @@ import contextlib
 import functools
 import gc
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,7 +27,6 @@ from epochwise.subjects.torch import call, default_loss
 from epochwise.tracing.calls.torch import AtenRecorder
 from epochwise.tracing.copies.torch import fake_copy
 from epochwise.tracing.failures.torch import explained
-from epochwise.tracing.outputs.torch import RememberedOutputs
 from epochwise.tracing.recorder import LOSS, OPTIMIZER, LayerRecorder, TraceBuilder
 from epochwise.tracing.trace import Trace, Value
 
@@ -44,16 +44,21 @@ Step = Callable[[Any, Any, Any, torch.optim.Optimizer], object]
 # --- a step, with nothing of the user's changed ------------------------------------------------------------------------
 
 
+def _fake_mode() -> FakeTensorMode:
+    """Fake tensors without PyTorch's own memory of calls, which forgets where a call gives the same tensor twice."""
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    fake.cache_enabled = False
+    return fake
+
+
 @contextlib.contextmanager
-def _fake_step(
-    builder: TraceBuilder, fake: FakeTensorMode, remembered: RememberedOutputs | None = None, *, recording: bool = True
-) -> Iterator[AtenRecorder]:
+def _fake_step(builder: TraceBuilder, fake: FakeTensorMode, *, recording: bool = True) -> Iterator[AtenRecorder]:
     """Run what is inside under fake tensors, recorded; random generators are left as they were.
 
     Compiled functions run as they were written; the garbage collector waits, since a trace makes many small objects that stay;
     and PyTorch does not log what it then raises.
     """
-    aten = AtenRecorder(builder, remembered or RememberedOutputs(), recording=recording)
+    aten = AtenRecorder(builder, recording=recording)
     limit = fake_tensors.CONSTANT_NUMEL_LIMIT
     fake_tensors.CONSTANT_NUMEL_LIMIT = max(limit, LARGEST_CONSTANT)  # what is computed from constants is one too
     collecting, log = gc.isenabled(), logging.getLogger(fake_tensors.__name__)
@@ -63,7 +68,7 @@ def _fake_step(
         kept = torch.autograd.graph.saved_tensors_hooks(aten.keep, lambda tensor: tensor)
         with (
             torch.random.fork_rng(devices=[]),
-            torch.compiler.set_stance("force_eager"),
+            _not_compiled(),
             _numbers_as_arrays(aten),
             fake,
             aten,
@@ -77,6 +82,14 @@ def _fake_step(
         log.disabled = logging_disabled
         if collecting:
             gc.enable()
+
+
+def _not_compiled() -> contextlib.AbstractContextManager[object]:
+    """Lets compiled functions run as they were written; there is none where the compiler was never imported."""
+    stance: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+    if "torch._dynamo" in sys.modules:
+        stance = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 @contextlib.contextmanager
@@ -128,7 +141,7 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
     keras_step.prepare(model, x_spec, y_spec)
     recorder = LayerRecorder(top=id(model))
     builder = TraceBuilder("torch", DIALECT, batch_size, recorder)
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    fake = _fake_mode()
     with (
         explained(f"model {model.name!r}", x_spec, y_spec, lambda error: None),
         _errors_unwrapped(),
@@ -254,7 +267,7 @@ def trace_module(
     optimizer: torch.optim.Optimizer | MakeOptimizer | None = None,
     step: Step | None = None,
 ) -> Trace:
-    """Trace one training step of a plain module: the usual one (forward, loss, ``backward()``, ``optimizer.step()``) or its own.
+    """Trace one training step of a plain module: forward, loss, ``backward()``, ``optimizer.step()``, or a step of its own.
 
     The step is that of a fake copy: the module itself is not touched. The optimizer's first step, which makes its state, is
     taken before the recording begins.
@@ -284,17 +297,17 @@ def trace_module(
             cause="a lazy module, such as LazyLinear, that has not seen data",
             remedy="run a batch through it once: module(x[:1])",
         )
-    fake, remembered = FakeTensorMode(allow_non_fake_inputs=True), RememberedOutputs()
+    fake = _fake_mode()
     module, loss, optimizer = fake_copy(module, loss or default_loss, optimizer or default_optimizer, fake)
     recorder = LayerRecorder(top=id(module))
     builder = TraceBuilder("pytorch", DIALECT, batch_size, recorder)
     calls = _Calls(module, recorder)
     with explained(f"module {kind}", x_spec, y_spec, calls.failed_in):
         module.train()
-        made = _first_optimizer_step(module, optimizer, fake, remembered)
+        made = _first_optimizer_step(module, optimizer, fake)
         with fake:
             x, y = _empty(x_spec, module), _empty(y_spec, module)
-        with _fake_step(builder, fake, remembered) as aten, calls.recorded(aten):
+        with _fake_step(builder, fake) as aten, calls.recorded(aten):
             builder.inputs.extend(aten.numbers((x, y)))
             weights = {name: aten.number(parameter) for name, parameter in module.named_parameters()}
             gradients: dict[str, int] = {}
@@ -354,12 +367,10 @@ def _updates_recorded(optimizer: Any, aten: AtenRecorder, before: Callable[[], o
             hook.remove()
 
 
-def _first_optimizer_step(
-    module: Any, optimizer: Any, fake: FakeTensorMode, remembered: RememberedOutputs
-) -> torch.optim.Optimizer:
+def _first_optimizer_step(module: Any, optimizer: Any, fake: FakeTensorMode) -> torch.optim.Optimizer:
     """The optimizer with its state made, as it is from the second step of a run on; gradients are cleared again."""
     aside = TraceBuilder("pytorch", DIALECT, 1, LayerRecorder())
-    with _fake_step(aside, fake, remembered, recording=False) as aten, _part(aten, OPTIMIZER):
+    with _fake_step(aside, fake, recording=False) as aten, _part(aten, OPTIMIZER):
         made = optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizer(module.parameters())
         made.state.clear()  # numbers that it keeps, such as a step counter, must be known, and are from here on
         for parameter in module.parameters():

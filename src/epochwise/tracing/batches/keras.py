@@ -14,7 +14,6 @@ from epochwise.errors import EpochwiseError, ModelDoesNotFitError, ModelFailedEr
 from epochwise.tracing.calls.keras import layer_of, layers_named, origins
 from epochwise.tracing.trace import Value
 
-
 _VALUES_ASKED = {
     "ConcretizationTypeError",
     "NonConcreteBooleanIndexError",
@@ -88,8 +87,7 @@ def _sized(tensor: Any, batch_size: int) -> Value:
         axes = f"axis {still_open[0]} is" if len(still_open) == 1 else f"axes {' and '.join(map(str, still_open))} are"
         example = ",".join(str(_EXAMPLE if size is None else size) for size in shape[1:])
         raise ModelDoesNotFitError(
-            f"The input {getattr(tensor, 'name', '')!r} has the shape {shape}: {axes} open, and the cost "
-            "depends on the size.",
+            f"The input {getattr(tensor, 'name', '')!r} has the shape {shape}: {axes} open, and the cost depends on the size.",
             cause="the model accepts inputs of any size; only the first axis, of samples, may be open here",
             remedy=f"--input-shape {example} on the command line, with sizes of yours; in Python epochwise.count(model, x=x, y=y)",
         )

@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from epochwise.errors import TracingError
 from epochwise.tracing.failures.torch import BRANCHES, WITHOUT_BRANCHES, line_of_caller
-from epochwise.tracing.outputs.torch import RememberedOutputs
+from epochwise.tracing.outputs.torch import outputs_of
 from epochwise.tracing.recorder import OPTIMIZER, TraceBuilder
 from epochwise.tracing.storages.torch import Storages
 from epochwise.tracing.trace import Phase
@@ -60,15 +60,13 @@ class AtenRecorder(TorchDispatchMode):
 
     Args:
         builder: takes the operations.
-        remembered: carries the calls out.
         recording: whether anything is written down; without, numbers are still read as in a recording.
     """
 
-    def __init__(self, builder: TraceBuilder, remembered: RememberedOutputs, *, recording: bool = True) -> None:
+    def __init__(self, builder: TraceBuilder, *, recording: bool = True) -> None:
         super().__init__()
         self.builder = builder
         self.recording = recording
-        self._remembered = remembered
         self._has_differentiated = False
         self.recorder = builder.recorder
         self.storages = Storages()
@@ -196,13 +194,13 @@ class AtenRecorder(TorchDispatchMode):
         given = signature.by_name(args, kwargs)
         leaves = list(_leaves(given.values()))
         if not self.recording:
-            return self._remembered.of(func, args, kwargs, leaves)
+            return outputs_of(func, args, kwargs, leaves)
         if signature.is_identity:  # autograd makes many
-            outputs = self._remembered.of(func, args, kwargs, leaves)
+            outputs = outputs_of(func, args, kwargs, leaves)
             self._same(leaves[0], outputs, self.storages.place if signature.is_fresh else None)
             return outputs
         inputs = [self.number(leaf) for leaf in leaves]  # before the call, which may change a tensor's shape in place
-        outputs = self._remembered.of(func, args, kwargs, leaves)
+        outputs = outputs_of(func, args, kwargs, leaves)
         if signature.on_lists:
             for part, made in _taken_apart(given, outputs):
                 self._record(signature, part, self.numbers(list(part.values())), made)

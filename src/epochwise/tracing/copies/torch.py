@@ -1,7 +1,7 @@
 """A plain PyTorch module -> a copy of it whose tensors are fake, so that a step can be traced and the module is not touched.
 
-A module on the ``meta`` device, which has shapes and no numbers, stands for one on the CPU: that is where its tensors are in the
-copy, and PyTorch picks the same operators for it (fused attention, for one) as if it had been given weights.
+A module on the ``meta`` device, which has shapes and no numbers, stands for one on the CPU: there its tensors are in the copy,
+and PyTorch picks the same operators for it (fused attention, for one) as if it had been given weights.
 """
 
 from __future__ import annotations

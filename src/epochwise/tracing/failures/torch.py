@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import linecache
 import traceback
 from collections.abc import Callable, Iterator
@@ -10,7 +11,6 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-import torch
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -24,7 +24,9 @@ from epochwise.tracing.trace import Value
 _OURS = str(Path(__file__).parents[2])
 _STEP, _INSIDE = str(Path(__file__).parents[1] / "torch.py"), ("around", "numpy")
 """Where steps are run, and the functions there that the user's code comes through."""
-_FRAMEWORK = str(Path(torch.__file__).parent)
+_FRAMEWORKS = tuple(
+    str(Path(spec.origin).parent) for name in ("torch", "keras") if (spec := importlib.util.find_spec(name)) and spec.origin
+)
 
 BRANCHES = "a branch, a size or a call to NumPy that uses numbers out of a tensor, such as `if (x > 0).any():`"
 WITHOUT_BRANCHES = "let shapes and branches depend on shapes and settings only, for instance with torch.where"
@@ -72,7 +74,7 @@ def explained(subject: str, x_spec: Any, y_spec: Any, layer_of: Callable[[BaseEx
 
 
 def line_of(error: BaseException) -> str | None:
-    """The innermost line of an exception's way that is neither PyTorch's nor ours, ``net.py, line 12: `if x.sum() > 0:```."""
+    """The innermost line of an exception's way that is no framework's and not ours, ``net.py, line 12: `if x.sum() > 0:```."""
     for frame, line in reversed(list(_frames(error.__traceback__))):
         found = _line(frame, line)
         if found is not None:
@@ -97,7 +99,7 @@ def _frames(at: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
 
 def _line(frame: FrameType, line: int) -> str | None:
     name = frame.f_code.co_filename
-    if name.startswith((_OURS, _FRAMEWORK, "<frozen")) or "contextlib" in name:
+    if name.startswith((_OURS, *_FRAMEWORKS, "<frozen")) or "contextlib" in name:
         return None
     text = linecache.getline(name, line).strip()
     return f"{name}, line {line}" + (f": `{text}`" if text else "")

@@ -1,8 +1,8 @@
 """What ATen calls on fake tensors give, remembered by what they were given.
 
 A model calls the same operator on tensors of the same shapes many times, and PyTorch's fake tensors take most of the time of a
-trace. What a call gave is therefore kept for the rest of the trace, by the operator, the shapes, strides and types of its
-tensors, and its other arguments; the next such call gets new fake tensors of the same kind.
+trace. What a call gave is therefore kept, by the operator, the shapes, strides and types of its tensors, and its other
+arguments; the next such call gets new fake tensors of the same kind.
 
 Left to PyTorch each time: tensors whose numbers are known, tensors that are not fake or not strided, operators whose result
 depends on data, and whatever gives something else than new tensors, views of its arguments, or its arguments themselves.
@@ -10,7 +10,9 @@ depends on data, and whatever gives something else than new tensors, views of it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+import operator
+import weakref
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import torch
@@ -39,37 +41,43 @@ class _Made(NamedTuple):
 
 
 class _Remembered(NamedTuple):
-    """What a call gave: its tensors (``None`` where it gave none) and in what they came."""
+    """What a call gave: its tensors (``None`` for none, a place for the very tensor given there) and in what they came."""
 
-    made: tuple[_Made | None, ...]
-    wrap: Callable[[Iterator[Any]], Any]
+    made: tuple[_Made | int | None, ...]
+    wrap: Callable[[list[Any]], Any]
 
 
-class RememberedOutputs:
-    """Carries out ATen calls on fake tensors; those that were carried out before, from memory."""
+_MOST = 20_000
+"""Calls that are remembered; beyond them all are forgotten."""
+_known: dict[Hashable, _Remembered | None] = {}
+_patterns: weakref.WeakKeyDictionary[Any, dict[torch.device, dict[str, Any]]] = weakref.WeakKeyDictionary()
+"""By mode of fake tensors and by device: the attributes of a new one."""
 
-    def __init__(self) -> None:
-        self._known: dict[Hashable, _Remembered | None] = {}
 
-    def of(self, func: Any, args: Any, kwargs: Any, leaves: list[Any]) -> Any:
-        """What a call gives.
+def outputs_of(func: Any, args: Any, kwargs: Any, leaves: list[Any]) -> Any:
+    """Carry out an ATen call on fake tensors; one that was carried out before, from memory.
 
-        Args:
-            func: the operator.
-            args: its arguments by place.
-            kwargs: its arguments by name.
-            leaves: all tensors among its arguments.
-        """
-        key = _key(func, args, kwargs) if leaves else None
-        if key is None:
-            return func(*args, **kwargs)
-        if key in self._known:
-            known = self._known[key]
-            return func(*args, **kwargs) if known is None else _again(known, leaves)
-        outputs = func(*args, **kwargs)
-        unchanged = _key(func, args, kwargs) == key
-        self._known[key] = _remembered(outputs, leaves) if unchanged else None
-        return outputs
+    Args:
+        func: the operator.
+        args: its arguments by place.
+        kwargs: its arguments by name.
+        leaves: all tensors among its arguments.
+
+    Returns:
+        What the operator gives.
+    """
+    key = _key(func, args, kwargs) if leaves else None
+    if key is None:
+        return func(*args, **kwargs)
+    if key in _known:
+        known = _known[key]
+        return func(*args, **kwargs) if known is None else _again(known, leaves)
+    outputs = func(*args, **kwargs)
+    unchanged = _key(func, args, kwargs) == key
+    if len(_known) >= _MOST:
+        _known.clear()
+    _known[key] = _remembered(outputs, leaves) if unchanged else None
+    return outputs
 
 
 def _key(func: Any, args: Any, kwargs: Any) -> Hashable | None:
@@ -104,16 +112,18 @@ def _described(value: Any) -> Hashable:
 def _remembered(outputs: Any, leaves: list[Any]) -> _Remembered | None:
     given = [leaf.untyped_storage()._cdata for leaf in leaves]
     several = type(outputs) in (list, tuple)
-    made: list[_Made | None] = []
+    made: list[_Made | int | None] = []
     new: set[int] = set()
-    for output in outputs if several else (outputs,):
-        if output is None:
-            made.append(None)
+    results = outputs if several else (outputs,)
+    for place, output in enumerate(results):
+        earlier = next((at for at in range(place) if results[at] is output), None)
+        if output is None or earlier is not None:
+            made.append(earlier if output is not None else None)
             continue
         if not isinstance(output, FakeTensor) or output.constant is not None or output.layout != torch.strided:
             return None
         storage = output.untyped_storage()
-        same = next((place for place, leaf in enumerate(leaves) if leaf is output), None)
+        same = next((at for at, leaf in enumerate(leaves) if leaf is output), None)
         source = given.index(storage._cdata) if storage._cdata in given and same is None else same
         if source is None:
             if storage._cdata in new or storage.nbytes() != _bytes(output) or output.storage_offset():
@@ -123,7 +133,7 @@ def _remembered(outputs: Any, leaves: list[Any]) -> _Remembered | None:
             return None
         kind = tuple(output.shape), output.stride(), output.storage_offset(), output.dtype, output.fake_device
         made.append(_Made(source, same is not None, *kind))
-    return _Remembered(tuple(made), type(outputs) if several else next)
+    return _Remembered(tuple(made), type(outputs) if several else operator.itemgetter(0))
 
 
 def _bytes(tensor: Any) -> int:
@@ -138,17 +148,32 @@ def _again(known: _Remembered, leaves: list[Any]) -> Any:
     """New fake tensors of the remembered kinds, over the storages of the arguments where they show these."""
     fake = leaves[0].fake_mode
 
-    def tensor(made: _Made | None) -> Any:
-        if made is None:
-            return None
-        if made.same and made.source is not None:
-            return leaves[made.source]
-        with in_kernel_invocation_manager(fake):
-            if made.source is None:
-                meta = torch.empty_strided(made.shape, made.stride, dtype=made.dtype, device="meta")
-            else:
-                meta = torch.empty(0, dtype=made.dtype, device="meta")
-                meta.set_(leaves[made.source].untyped_storage(), made.offset, made.shape, made.stride)
-        return FakeTensor(fake, meta, made.device)
+    results: list[Any] = []
+    for made in known.made:
+        results.append(results[made] if isinstance(made, int) else None if made is None else _new(made, leaves, fake))
+    return known.wrap(results)
 
-    return known.wrap(tensor(made) for made in known.made)
+
+def _new(made: _Made, leaves: list[Any], fake: Any) -> Any:
+    if made.same and made.source is not None:
+        return leaves[made.source]
+    with in_kernel_invocation_manager(fake):
+        if made.source is None:
+            meta = torch.empty_strided(made.shape, made.stride, dtype=made.dtype, device="meta")
+        else:
+            meta = torch.empty(0, dtype=made.dtype, device="meta")
+            meta.set_(leaves[made.source].untyped_storage(), made.offset, made.shape, made.stride)
+    return _fake(fake, meta, made.device)
+
+
+def _fake(fake: Any, meta: Any, device: torch.device) -> Any:
+    """As ``FakeTensor(fake, meta, device)``, which sets a dozen attributes one by one, from those of an earlier one."""
+    known = _patterns.setdefault(fake, {})
+    if device not in known:
+        first = FakeTensor(fake, meta, device)
+        known[device] = {name: value for name, value in vars(first).items() if name != "fake_mode"}  # or it would live for ever
+        return first
+    made = torch.Tensor._make_subclass(FakeTensor, meta, False, dispatch_device=True, device_for_backend_keys=device)
+    torch._C._set_throw_on_mutable_data_ptr(made)
+    vars(made).update(known[device], fake_mode=fake)
+    return made
