@@ -1,16 +1,43 @@
 """Keras architectures as plain data: :func:`architectures` draws them, :func:`build` makes the model.
 
-A description holds no shapes. It is a list of steps with small numbers, and each step takes what it can of them on the tensor that
-it meets (a kernel no longer than the axis, as many groups as divide the channels), so every description is a model.
+A description holds no shapes. It is a list of steps with small numbers, and each step takes what it can of them on the tensor
+that it meets (a kernel no longer than the axis, as many groups as divide the channels), so every description is a model.
 """
 
 from __future__ import annotations
 
 import math
 
-ANY = "dense einsum activation batch_norm layer_norm rms_norm group_norm dropout noise prelu residual branches nested shared".split()
-LINES = """conv conv_transposed depthwise separable max_pool average_pool global_pool up_sampling zero_padding cropping
-    spatial_dropout flatten""".split()
+ANY = [
+    "dense",
+    "einsum",
+    "activation",
+    "batch_norm",
+    "layer_norm",
+    "rms_norm",
+    "group_norm",
+    "dropout",
+    "noise",
+    "prelu",
+    "residual",
+    "branches",
+    "nested",
+    "shared",
+]
+LINES = [
+    "conv",
+    "conv_transposed",
+    "depthwise",
+    "separable",
+    "max_pool",
+    "average_pool",
+    "global_pool",
+    "up_sampling",
+    "zero_padding",
+    "cropping",
+    "spatial_dropout",
+    "flatten",
+]
 KINDS = {
     "vector": [*ANY, "repeat", "fold"],
     "sequence": [
@@ -95,9 +122,9 @@ def _optimizer(name):
     import keras
 
     return {
-        "sgd": lambda: keras.optimizers.SGD(),
+        "sgd": keras.optimizers.SGD,
         "momentum": lambda: keras.optimizers.SGD(momentum=0.9),
-        "adam": lambda: keras.optimizers.Adam(),
+        "adam": keras.optimizers.Adam,
         "clipped": lambda: keras.optimizers.SGD(clipnorm=1.0),
         "accumulated": lambda: keras.optimizers.SGD(gradient_accumulation_steps=2),
     }[name]()
@@ -122,9 +149,7 @@ def _common(first, second):
     import keras
 
     if first.shape[1:-1] != second.shape[1:-1]:
-        first, second = (
-            tensor if len(tensor.shape) == 2 else keras.layers.Flatten()(tensor) for tensor in (first, second)
-        )
+        first, second = (tensor if len(tensor.shape) == 2 else keras.layers.Flatten()(tensor) for tensor in (first, second))
     return first, second if second.shape[-1] == first.shape[-1] else keras.layers.Dense(first.shape[-1])(second)
 
 
@@ -161,7 +186,10 @@ class _Step:
     def einsum(self, tensor):
         outer = "bcdef"[: len(tensor.shape) - 1]
         return self._call(
-            self.layers.EinsumDense, tensor, equation=f"{outer}x,xy->{outer}y", output_shape=(*_sizes(tensor), self.step["units"])
+            self.layers.EinsumDense,
+            tensor,
+            equation=f"{outer}x,xy->{outer}y",
+            output_shape=(*_sizes(tensor), self.step["units"]),
         )
 
     def activation(self, tensor):
@@ -342,7 +370,9 @@ class _Step:
 
     def conv_lstm(self, tensor):
         options = {"return_sequences": not self.step["last"], "use_bias": self.step["bias"], "padding": "same"}
-        return self._call(self.layers.ConvLSTM1D, tensor, filters=self.step["units"], kernel_size=self.step["kernel"][0], **options)
+        return self._call(
+            self.layers.ConvLSTM1D, tensor, filters=self.step["units"], kernel_size=self.step["kernel"][0], **options
+        )
 
     def resize(self, tensor):
         return self.layers.Resizing(4, 3)(tensor)

@@ -1,7 +1,7 @@
 """Counts Keras models on the active backend, one line of JSON in, one out, until its input ends.
 
-A line is a description: ``{"application": "MobileNetV2", "arguments": {}}``, or one of :mod:`drawn_models`. Run in a process of its own for
-each backend (``KERAS_BACKEND``); see :mod:`backends`, which starts three and compares what they say.
+A line is a description: ``{"application": "MobileNetV2", "arguments": {}}``, or one of :mod:`drawn_models`. Run in a process
+of its own for each backend (``KERAS_BACKEND``); see :mod:`backends`, which starts three and compares what they say.
 """
 
 from __future__ import annotations
@@ -46,7 +46,11 @@ def answer(description):
             for row in counts.layers
             if not row.name.startswith("(")
         },
-        "outside": {row.name: [row.forward.macs, row.backward.macs, row.update.macs] for row in counts.layers if row.name.startswith("(")},
+        "outside": {
+            row.name: [row.forward.macs, row.backward.macs, row.update.macs]
+            for row in counts.layers
+            if row.name.startswith("(")
+        },
         "activation_elements": {row.name: row.activation_elements for row in counts.layers},
         "kinds": sorted({row.kind for row in counts.layers}),
         "uncounted": [[unknown.operation, unknown.layer, unknown.reason] for unknown in counts.uncounted],

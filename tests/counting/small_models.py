@@ -132,9 +132,15 @@ MODELS = {
     "conv_stride_same": lambda: image(L.Conv2D(5, (3, 2), strides=(2, 3), padding="same")),
     "conv_dilated": lambda: image(L.Conv2D(5, 3, dilation_rate=2)),
     "conv_dilated_same": lambda: image(L.Conv2D(5, 3, dilation_rate=2, padding="same")),
-    "conv_dilated_odd": lambda: single((7, 5, 3), L.Dense(4), L.Conv2D(6, 2, dilation_rate=2), L.Conv2D(2, 2, dilation_rate=(1, 2))),
-    "conv1d_dilated": lambda: sequence(L.Conv1D(6, 2, dilation_rate=2, padding="same"), L.Conv1D(3, 3, dilation_rate=2, padding="causal")),
-    "depthwise_dilated": lambda: single((7, 9, 3), L.Dense(4), L.DepthwiseConv2D(2, dilation_rate=2), L.SeparableConv2D(3, 3, dilation_rate=2)),
+    "conv_dilated_odd": lambda: single(
+        (7, 5, 3), L.Dense(4), L.Conv2D(6, 2, dilation_rate=2), L.Conv2D(2, 2, dilation_rate=(1, 2))
+    ),
+    "conv1d_dilated": lambda: sequence(
+        L.Conv1D(6, 2, dilation_rate=2, padding="same"), L.Conv1D(3, 3, dilation_rate=2, padding="causal")
+    ),
+    "depthwise_dilated": lambda: single(
+        (7, 9, 3), L.Dense(4), L.DepthwiseConv2D(2, dilation_rate=2), L.SeparableConv2D(3, 3, dilation_rate=2)
+    ),
     "conv3d_dilated": lambda: single((5, 7, 5, 3), L.Dense(4), L.Conv3D(3, 2, dilation_rate=2)),
     "transposed_dilated": lambda: image(L.Conv2DTranspose(5, 3, dilation_rate=2)),
     "conv_grouped": lambda: image(L.Conv2D(4, 3, groups=2)),
@@ -181,7 +187,7 @@ MODELS = {
     "concatenate": concatenated,
     "two_in_two_out": two_in_two_out,
     "nested": nested,
-    "subclassed": lambda: Subclassed(),
+    "subclassed": Subclassed,
     "own_step": lambda: OwnStep([L.Input((6,)), L.Dense(5, "tanh"), L.Dense(2)]),
     "regularized": lambda: single((6,), L.Dense(5, kernel_regularizer="l2", activity_regularizer="l1"), L.Dense(2)),
     "time_distributed": lambda: sequence(L.TimeDistributed(L.Dense(3)), L.Dense(2)),

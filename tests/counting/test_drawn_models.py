@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
 from tests.counting import drawn_models
 from tests.counting.backends import differences, workers
-from hypothesis import HealthCheck, Phase, given, settings
 
 pytestmark = [pytest.mark.jax, pytest.mark.torch, pytest.mark.tensorflow]
 

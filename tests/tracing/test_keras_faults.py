@@ -1,4 +1,4 @@
-"""What is said of Keras models that cannot be counted; the models are in ``faults_on_keras.py``, one process for each backend."""
+"""What is said of Keras models that cannot be counted; they are in ``faults_on_keras.py``, one process for each backend."""
 
 from __future__ import annotations
 
