@@ -44,7 +44,7 @@ KINDS = {
         *(*ANY, *LINES, "lstm", "gru", "simple_rnn", "bidirectional", "attention", "group_attention", "dot_attention"),
         *("time_distributed", "permute"),
     ],
-    "image": [*ANY, *LINES, "conv_lstm", "resize", "rows"],
+    "image": [*ANY, *LINES, "conv_lstm", "rows"],
     "volume": [*ANY, *LINES],
 }
 """Layers that suit a tensor of each rank (samples not counted): 1 vector, 2 sequence, 3 image, 4 volume."""
@@ -373,9 +373,6 @@ class _Step:
         return self._call(
             self.layers.ConvLSTM1D, tensor, filters=self.step["units"], kernel_size=self.step["kernel"][0], **options
         )
-
-    def resize(self, tensor):
-        return self.layers.Resizing(4, 3)(tensor)
 
     def rows(self, tensor):
         return self.layers.Reshape((tensor.shape[1], tensor.shape[2] * tensor.shape[3]))(tensor)

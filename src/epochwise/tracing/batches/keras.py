@@ -180,7 +180,7 @@ def _explained(model: Any, x_spec: Any, y_spec: Any) -> Iterator[None]:
             ) from error
         if not isinstance(error, (ValueError, TypeError, RuntimeError)):
             raise ModelFailedError(
-                f"Model {model.name!r} raised {type(error).__name__} on a batch of {_described(x_spec)}: {short_message(error)}",
+                f"Model {model.name!r} raised {type(error).__name__} on {_described(x_spec)}: {short_message(error)}",
                 cause="an error in the code of a layer or of the model",
                 remedy="check that the model trains: model.fit(x[:32], y[:32])",
             ) from error
