@@ -1,7 +1,7 @@
 """Keras architectures as plain data: :func:`architectures` draws them, :func:`build` makes the model.
 
-A description holds no shapes. It is a list of steps with small numbers, and each step takes what it can of them on the tensor that
-it meets (a kernel no longer than the axis, as many groups as divide the channels), so every description is a model.
+A description holds no shapes. It is a list of steps with small numbers, and each step takes what it can of them on the tensor
+that it meets (a kernel no longer than the axis, as many groups as divide the channels), so every description is a model.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ KINDS = {
         *(*ANY, *LINES, "lstm", "gru", "simple_rnn", "bidirectional", "attention", "group_attention", "dot_attention"),
         *("time_distributed", "permute"),
     ],
-    "image": [*ANY, *LINES, "conv_lstm", "resize", "rows"],
+    "image": [*ANY, *LINES, "conv_lstm", "rows"],
     "volume": [*ANY, *LINES],
 }
 """Layers that suit a tensor of each rank (samples not counted): 1 vector, 2 sequence, 3 image, 4 volume."""
@@ -122,9 +122,9 @@ def _optimizer(name):
     import keras
 
     return {
-        "sgd": lambda: keras.optimizers.SGD(),
+        "sgd": keras.optimizers.SGD,
         "momentum": lambda: keras.optimizers.SGD(momentum=0.9),
-        "adam": lambda: keras.optimizers.Adam(),
+        "adam": keras.optimizers.Adam,
         "clipped": lambda: keras.optimizers.SGD(clipnorm=1.0),
         "accumulated": lambda: keras.optimizers.SGD(gradient_accumulation_steps=2),
     }[name]()
@@ -373,9 +373,6 @@ class _Step:
         return self._call(
             self.layers.ConvLSTM1D, tensor, filters=self.step["units"], kernel_size=self.step["kernel"][0], **options
         )
-
-    def resize(self, tensor):
-        return self.layers.Resizing(4, 3)(tensor)
 
     def rows(self, tensor):
         return self.layers.Reshape((tensor.shape[1], tensor.shape[2] * tensor.shape[3]))(tensor)

@@ -1,7 +1,7 @@
 """Counts Keras models on the active backend, one line of JSON in, one out, until its input ends.
 
-A line is a description: ``{"application": "MobileNetV2", "arguments": {}}``, or one of :mod:`drawn_models`. Run in a process of its own for
-each backend (``KERAS_BACKEND``); see :mod:`backends`, which starts three and compares what they say.
+A line is a description: ``{"application": "MobileNetV2", "arguments": {}}``, or one of :mod:`drawn_models`. Run in a process
+of its own for each backend (``KERAS_BACKEND``); see :mod:`backends`, which starts three and compares what they say.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ MODELS = {
     "concatenate": concatenated,
     "two_in_two_out": two_in_two_out,
     "nested": nested,
-    "subclassed": lambda: Subclassed(),
+    "subclassed": Subclassed,
     "own_step": lambda: OwnStep([L.Input((6,)), L.Dense(5, "tanh"), L.Dense(2)]),
     "regularized": lambda: single((6,), L.Dense(5, kernel_regularizer="l2", activity_regularizer="l1"), L.Dense(2)),
     "time_distributed": lambda: sequence(L.TimeDistributed(L.Dense(3)), L.Dense(2)),

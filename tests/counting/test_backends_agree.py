@@ -21,8 +21,8 @@ RECURRENT = """
     stacked_cells unrolled masked_lstm masked_gru masked_simple_rnn
 """
 PLAIN = """
-    mlp cnn conv_valid conv_same conv_stride conv_stride_same conv_dilated conv_dilated_same conv_dilated_odd conv1d_dilated depthwise_dilated conv3d_dilated
-    transposed_dilated conv_grouped
+    mlp cnn conv_valid conv_same conv_stride conv_stride_same conv_dilated conv_dilated_same conv_dilated_odd
+    conv1d_dilated depthwise_dilated conv3d_dilated transposed_dilated conv_grouped
     conv_grouped_stride conv1d conv1d_causal conv3d conv_bias_relu depthwise depthwise_stride_same separable separable1d
     transposed transposed_stride transposed_stride_same transposed1d dense einsum_dense attention group_attention
     batch_norm layer_norm group_norm rms_norm dropout dropout_seeded embedding average_pool max_pool_same up_sampling
@@ -60,7 +60,7 @@ def test_backends_agree_on_every_layer(name, backend):
 @pytest.mark.parametrize("backend", OTHERS)
 @pytest.mark.parametrize("name", RECURRENT.split())
 def test_backends_agree_on_recurrent_layers(name, backend):
-    """MACs and weights layer by layer, a cell's on its layer: loops on JAX and TensorFlow, one step after the other on PyTorch."""
+    """MACs and weights layer by layer, a cell's on its layer: loops on JAX and TensorFlow, step after step on PyTorch."""
     counts, reference = told(backend)[name], told("jax")[name]
     assert "error" not in counts, counts["error"]
     assert without_activations(counts) == without_activations(reference)
@@ -75,7 +75,7 @@ def test_a_cell_that_keras_calls_once_more_on_pytorch_is_counted_as_often_as_els
 
 
 def test_settings_of_fit_change_no_macs():
-    """Several steps in one call, compilation, and gradients gathered over several steps: a step multiplies as much as before."""
+    """Several steps in one call, compilation, gradients gathered over steps: a step multiplies as much as before."""
     counts = told("jax")
     assert counts["several_steps"] == counts["compiled"]
     assert counts["compiled"]["training_macs"] == 30 + 10 + 30 + 10 + 10

@@ -120,7 +120,7 @@ TRACED = {
     "open_loop": lambda: chain((4,), L.Dense(4), Functional(open_loop, name="x")),
     "branched": lambda: chain((4,), L.Dense(4), Functional(branched, name="x")),
     "unused": lambda: chain((4,), L.Dense(4), Functional(unused, name="x")),
-    "recurrent": lambda: chain((7, 5), L.RNN([L.LSTMCell(6)], name="x")),
+    "recurrent": lambda: chain((7, 5), L.RNN([L.LSTMCell(6), L.GRUCell(3)], name="x")),
     "custom_step": custom_step,
     "checkpointed": checkpointed,
     "recomputed_twice": recomputed_twice,

@@ -1,4 +1,4 @@
-"""What is said of Keras models that cannot be counted; the models are in ``faults_on_keras.py``, one process for each backend."""
+"""What is said of Keras models that cannot be counted; they are in ``faults_on_keras.py``, one process for each backend."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_layer_that_raises_is_named(backend, name, kind, layer):
     assert fault["error"] == kind
     assert fault["what"].endswith(f"\nLayer: {layer}")
     assert fault["cause"]
-    assert ("99" if name != "buggy" else "KeyError on a batch of float32[4, 6]: no such head\n") in fault["what"]
+    assert ("99" if name != "buggy" else "KeyError on float32[4, 6]: no such head\n") in fault["what"]
 
 
 @pytest.mark.parametrize("name", ["numbers", "decides"])

@@ -200,8 +200,8 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
             layer=owners.get(id(variable)),
             gradient=gradients.get(id(variable)),
         )
-    # Eager PyTorch also runs what nothing needs (Keras calls a recurrent cell once more, to see what it gives); compilers of
-    # the other backends leave that out, and so does the count.
+    # Eager PyTorch also runs what nothing needs (Keras calls a recurrent cell once more, to see what it gives); the compilers
+    # of the other backends leave that out, and so does the count.
     return builder.finish(wanted, aten.stored())
 
 

@@ -58,7 +58,7 @@ def batch_specs(model: Any, batch_size: int, x: Any = None, y: Any = None) -> tu
         x_spec = keras.tree.map_structure(lambda tensor: _sized(tensor, batch_size), inputs)
     if y is not None:
         return x_spec, keras.tree.map_structure(like, y)
-    return x_spec, _label_specs(model, x_spec)
+    return x_spec, _label_specs(model, x_spec, _known_outputs(model) if x is None else None)
 
 
 def _input_tensors(model: Any) -> Any:
@@ -89,16 +89,25 @@ def _sized(tensor: Any, batch_size: int) -> Value:
         raise ModelDoesNotFitError(
             f"The input {getattr(tensor, 'name', '')!r} has the shape {shape}: {axes} open, and the cost depends on the size.",
             cause="the model accepts inputs of any size; only the first axis, of samples, may be open here",
-            remedy=f"--input-shape {example} on the command line, with sizes of yours; in Python epochwise.count(model, x=x, y=y)",
+            remedy=f"--input-shape {example} on the command line, with sizes of yours; or epochwise.count(model, x=x, y=y)",
         )
     return Value((batch_size, *(int(size) for size in shape[1:])), keras.backend.standardize_dtype(tensor.dtype))
 
 
-def _label_specs(model: Any, x_spec: Any) -> Any:
-    """What the compiled loss expects for the outputs of the model."""
+def _known_outputs(model: Any) -> Any:
+    """The symbolic outputs of a model made of symbolic tensors, ``None`` unless only the samples are open in all."""
+    functional = getattr(model, "_functional", None) or model  # a Sequential keeps its graph in a model of its own
+    outputs = getattr(functional, "_outputs_struct", None)
+    known = outputs is not None and all(None not in tensor.shape[1:] for tensor in keras.tree.flatten(outputs))
+    return outputs if known else None
+
+
+def _label_specs(model: Any, x_spec: Any, outputs: Any) -> Any:
+    """What the compiled loss expects for the outputs of the model, which are worked out if they are not given."""
     _require_compiled(model)
-    with _explained(model, x_spec, None):
-        outputs = compute_output_spec(model, _symbolic(x_spec), training=False)
+    if outputs is None:
+        with _explained(model, x_spec, None):
+            outputs = compute_output_spec(model, _symbolic(x_spec), training=False)
     loss = model.loss
     batch = keras.tree.flatten(x_spec)[0].shape[0]
 
@@ -166,12 +175,12 @@ def _explained(model: Any, x_spec: Any, y_spec: Any) -> Iterator[None]:
             raise TracingError(
                 f"The training step of model {model.name!r} depends on the values of its data, not only on shapes: {said}"
                 + _in_layer(error),
-                cause="a branch, a size or a call to NumPy that uses numbers out of a tensor, such as `if keras.ops.any(x > 0):`",
-                remedy="let shapes and branches depend on shapes and settings only, for instance with keras.ops.where",
+                cause="a branch, a size or a call to NumPy that uses numbers out of a tensor, such as `if keras.ops.any(x):`",
+                remedy="let shapes and branches depend on shapes and settings alone, as keras.ops.where does",
             ) from error
         if not isinstance(error, (ValueError, TypeError, RuntimeError)):
             raise ModelFailedError(
-                f"Model {model.name!r} raised {type(error).__name__} on a batch of {_described(x_spec)}: {short_message(error)}",
+                f"Model {model.name!r} raised {type(error).__name__} on {_described(x_spec)}: {short_message(error)}",
                 cause="an error in the code of a layer or of the model",
                 remedy="check that the model trains: model.fit(x[:32], y[:32])",
             ) from error

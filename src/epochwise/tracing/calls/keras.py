@@ -1,4 +1,4 @@
-"""Keras's entry points while a step is traced or a model built: going through wrappers of ours, and naming the layer that raises."""
+"""Keras's entry points while a model is built or traced: they go through wrappers of ours, and a layer that raises is named."""
 
 from __future__ import annotations
 

@@ -288,8 +288,8 @@ def _attributes(operation: Any) -> dict[str, object]:
 def _undivided(operation: Any) -> dict[str, object]:
     """Elements of a convolution's tensors before their positions were divided among a larger batch, 0 where they were not.
 
-    TensorFlow makes a dilated convolution of a plain one: each sample becomes one for each phase of the dilation, padded up to a
-    common size, and is put together again behind it. The padding is the division's and no work of the convolution.
+    TensorFlow makes a dilated convolution of a plain one: each sample becomes one for each phase of the dilation, padded up to
+    a common size, and is put together again behind it. The padding is the division's and no work of the convolution.
     """
 
     def before(tensor: Any) -> int:
