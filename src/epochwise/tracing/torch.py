@@ -51,12 +51,28 @@ def _fake_step(builder: TraceBuilder, fake: FakeTensorMode) -> Iterator[AtenReco
     limit = fake_tensors.CONSTANT_NUMEL_LIMIT
     fake_tensors.CONSTANT_NUMEL_LIMIT = max(limit, LARGEST_CONSTANT)  # what is computed from constants is one too
     try:
-        kept = torch.autograd.graph.saved_tensors_hooks(aten.keep, lambda tensor: tensor)
-        with torch.random.fork_rng(devices=[]), _numbers_as_arrays(aten), fake, aten, torch.enable_grad(), kept:
+        with torch.random.fork_rng(devices=[]), _numbers_as_arrays(aten), fake, aten, torch.enable_grad(), _kept_watched(aten):
             yield aten
             builder.storages = aten.storages.finished()
     finally:
         fake_tensors.CONSTANT_NUMEL_LIMIT = limit
+
+
+@contextlib.contextmanager
+def _kept_watched(aten: AtenRecorder) -> Iterator[None]:
+    """Show the recorder what autograd keeps, except inside ``torch.func``, which refuses to run under hooks."""
+    module = torch._C._autograd
+    disable = module._saved_tensors_hooks_disable
+
+    def put_aside(message: str, fail_if_non_empty: bool = False) -> None:
+        disable(message, fail_if_non_empty)
+
+    module._saved_tensors_hooks_disable = put_aside
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(aten.keep, lambda tensor: tensor):
+            yield
+    finally:
+        module._saved_tensors_hooks_disable = disable
 
 
 @contextlib.contextmanager
