@@ -1,4 +1,4 @@
-"""Prints docs/other-counters.md: what other counters say of twenty models, and where each difference to epochwise comes from.
+"""Prints docs/other-counters.md: what other counters say of 24 models, and where each difference to epochwise comes from.
 
     .venv/bin/python scripts/other_counters.py > docs/other-counters.md
     .venv/bin/python scripts/other_counters.py cnn vit             # the rows of some models alone

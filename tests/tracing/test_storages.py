@@ -76,3 +76,18 @@ def test_nothing_is_kept_where_nothing_learns():
     trace = trace_model(module, 4, torch.zeros(4, 6), torch.zeros(4, 2))
     _, (tanh,) = made_by(trace, "aten.tanh")
     assert not tanh.kept
+
+
+def test_a_module_that_uses_torch_func_is_counted():
+    """``torch.func`` refuses hooks on what autograd keeps; the count puts its own aside meanwhile."""
+
+    class Slope(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = torch.nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.last(x * torch.func.grad(lambda at: torch.tanh(at).sum())(x))
+
+    trace = trace_model(Slope(), 4, torch.zeros(4, 6), torch.zeros(4, 2))
+    assert any(storage.kept and storage.born is not None for storage in trace.storages)

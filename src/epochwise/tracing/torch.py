@@ -65,7 +65,6 @@ def _fake_step(builder: TraceBuilder, fake: FakeTensorMode, *, recording: bool =
     logging_disabled, log.disabled = log.disabled, True
     gc.disable()
     try:
-        kept = torch.autograd.graph.saved_tensors_hooks(aten.keep, lambda tensor: tensor)
         with (
             torch.random.fork_rng(devices=[]),
             _not_compiled(),
@@ -73,7 +72,7 @@ def _fake_step(builder: TraceBuilder, fake: FakeTensorMode, *, recording: bool =
             fake,
             aten,
             torch.enable_grad(),
-            kept,
+            _kept_watched(aten),
         ):
             yield aten
             builder.storages = aten.storages.finished()
@@ -90,6 +89,23 @@ def _not_compiled() -> contextlib.AbstractContextManager[object]:
     if "torch._dynamo" in sys.modules:
         stance = torch.compiler.set_stance("force_eager")
     return stance
+
+
+@contextlib.contextmanager
+def _kept_watched(aten: AtenRecorder) -> Iterator[None]:
+    """Show the recorder what autograd keeps, except inside ``torch.func``, which refuses to run under hooks."""
+    module = torch._C._autograd
+    disable = module._saved_tensors_hooks_disable
+
+    def put_aside(message: str, fail_if_non_empty: bool = False) -> None:
+        disable(message, fail_if_non_empty)
+
+    module._saved_tensors_hooks_disable = put_aside
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(aten.keep, lambda tensor: tensor):
+            yield
+    finally:
+        module._saved_tensors_hooks_disable = disable
 
 
 @contextlib.contextmanager
