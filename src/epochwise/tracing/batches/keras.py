@@ -178,15 +178,16 @@ def _explained(model: Any, x_spec: Any, y_spec: Any) -> Iterator[None]:
                 cause="a branch, a size or a call to NumPy that uses numbers out of a tensor, such as `if keras.ops.any(x):`",
                 remedy="let shapes and branches depend on shapes and settings alone, as keras.ops.where does",
             ) from error
-        if not isinstance(error, (ValueError, TypeError, RuntimeError)):
+        first = next((before for before in origins(error) if hasattr(before, "__notes__")), error)  # Keras may wrap it
+        if not isinstance(first, (ValueError, TypeError, RuntimeError)):
             raise ModelFailedError(
-                f"Model {model.name!r} raised {type(error).__name__} on {_described(x_spec)}: {short_message(error)}",
+                f"Model {model.name!r} raised {type(first).__name__} on {_described(x_spec)}: {short_message(first)}",
                 cause="an error in the code of a layer or of the model",
                 remedy="check that the model trains: model.fit(x[:32], y[:32])",
             ) from error
         labels = "" if y_spec is None else f" with labels {_described(y_spec)}"
         raise ModelDoesNotFitError(
-            f"Model {model.name!r} does not accept a batch of {_described(x_spec)}{labels}: {short_message(error)}",
+            f"Model {model.name!r} does not accept a batch of {_described(x_spec)}{labels}: {short_message(first)}",
             cause="the shape of the data is not the one that the model or its loss was made for",
             remedy="give data that fits: epochwise.count(model, x=x, y=y)",
         ) from error
