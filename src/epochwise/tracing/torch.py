@@ -159,7 +159,7 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
     builder = TraceBuilder("torch", DIALECT, batch_size, recorder)
     fake = _fake_mode()
     with (
-        explained(f"model {model.name!r}", x_spec, y_spec, lambda error: None),
+        explained(f"model {model.name!r}", x_spec, y_spec, keras_step.layer_of),
         _errors_unwrapped(),
         keras_step.unchanged(model),
         _parameters_unchanged(model),
