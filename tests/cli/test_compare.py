@@ -52,7 +52,8 @@ def test_standard_output_is_the_json_alone(folder: Path) -> None:
     assert result["schema"] == "epochwise/compare/1"
     assert [model["name"] for model in result["models"]] == ["small", "large"]
     assert result["backend"] == "pytorch"
-    assert result["answer"].startswith("With plain PyTorch, an epoch of large takes")
+    assert result["answer"].startswith("With plain PyTorch, ")
+    assert "an epoch of large" in result["answer"]
     assert "loading" in done.stderr
 
 
@@ -62,7 +63,7 @@ def test_reports_are_written_and_never_over_others(folder: Path) -> None:
     arguments = ("compare", "mine.py:small", "mine.py:large", *RANDOM, "--seconds", "2")
     done = run(folder, *arguments, "--json", "r.json", "--report", "r.html")
     assert done.returncode == 0, done.stderr
-    assert "an epoch takes" in done.stdout
+    assert "large against small: " in done.stdout
     assert (folder / "r.html").read_text().lstrip().lower().startswith("<!doctype html")
     before = (folder / "r.json").read_bytes()
     refused = run(folder, *arguments, "--json", "r.json")
