@@ -11,7 +11,7 @@ def operation(name, inputs, outputs, times=1):
 
 
 def kept(operations, results, loops=(), loop_of=None):
-    return {made.name: made.times for made in needed(operations, loop_of or {}, list(loops), results).values()}
+    return {made.name: made.times for made in needed(operations, loop_of or {}, list(loops), results)}
 
 
 def test_what_no_result_depends_on_is_left_out():

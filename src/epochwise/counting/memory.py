@@ -20,6 +20,7 @@ The operations are taken one by one. A compiler that fuses several needs less; w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import accumulate
 
@@ -79,9 +80,9 @@ def _lives(flow: Flow) -> Iterable[Life]:
 
 def peak_of(flow: Flow) -> int:
     """Largest sum of the bytes alive over the operations of a step."""
-    changes = [0] * (len(flow.trace.operations) + 1)
+    changes: Counter[int] = Counter()
     for size, born, freed in _lives(flow):
         changes[born or 0] += size
         if freed is not None:
             changes[max(freed, (born or 0) + 1)] -= size
-    return max(accumulate(changes), default=0)
+    return max(accumulate(changes[place] for place in sorted(changes)), default=0)

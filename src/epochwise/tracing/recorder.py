@@ -9,7 +9,6 @@ directly, outside any of its layers, belongs to a row of its own, named after th
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 
 import msgspec
@@ -277,11 +276,9 @@ class TraceBuilder:
             stored: for each value the number of one that lies in the same memory, where operations write in place: what
                 writes to a part of it is needed where another part is.
         """
-        operations, storages = tuple(self._operations), self.storages
+        operations = tuple(self._operations)
         if results is not None:
-            kept = needed(operations, self._loop_of, self._loops, results, stored)
-            operations = tuple(kept.values())
-            storages = tuple(_moved(storage, list(kept)) for storage in storages)
+            operations = needed(operations, self._loop_of, self._loops, results, stored)
         return Trace(
             backend=self.backend,
             dialect=self.dialect,  # type: ignore[arg-type]  # one of the Literal's three, by each tracer's constant
@@ -294,14 +291,8 @@ class TraceBuilder:
             inputs=tuple(self.inputs),
             optimizer_state=tuple(self.optimizer_state),
             notes=tuple(self._notes),
-            storages=storages,
+            storages=self.storages,
         )
-
-
-def _moved(storage: Storage, kept: list[int]) -> Storage:
-    """The storage in a trace that holds the operations of these places alone, in ascending order."""
-    born, freed = (None if place is None else bisect.bisect_left(kept, place) for place in (storage.born, storage.freed))
-    return msgspec.structs.replace(storage, born=born, freed=freed)
 
 
 def _not_a_leaf(layer: Layer) -> Layer:

@@ -55,15 +55,16 @@ def _fake_mode() -> FakeTensorMode:
 def _fake_step(builder: TraceBuilder, fake: FakeTensorMode, *, recording: bool = True) -> Iterator[AtenRecorder]:
     """Run what is inside under fake tensors, recorded; random generators are left as they were.
 
-    Compiled functions run as they were written; the garbage collector waits, since a trace makes many small objects that stay;
-    and PyTorch does not log what it then raises.
+    Compiled functions run as they were written, and PyTorch does not log what it then raises. The garbage collector leaves
+    alone what was there before, of which large libraries bring much; it runs, because tensors in cycles would stay otherwise.
     """
     aten = AtenRecorder(builder, recording=recording)
     limit = fake_tensors.CONSTANT_NUMEL_LIMIT
     fake_tensors.CONSTANT_NUMEL_LIMIT = max(limit, LARGEST_CONSTANT)  # what is computed from constants is one too
-    collecting, log = gc.isenabled(), logging.getLogger(fake_tensors.__name__)
+    freezing, log = gc.get_freeze_count() == 0, logging.getLogger(fake_tensors.__name__)
     logging_disabled, log.disabled = log.disabled, True
-    gc.disable()
+    if freezing:
+        gc.freeze()
     try:
         with (
             torch.random.fork_rng(devices=[]),
@@ -79,8 +80,8 @@ def _fake_step(builder: TraceBuilder, fake: FakeTensorMode, *, recording: bool =
     finally:
         fake_tensors.CONSTANT_NUMEL_LIMIT = limit
         log.disabled = logging_disabled
-        if collecting:
-            gc.enable()
+        if freezing:
+            gc.unfreeze()
 
 
 def _not_compiled() -> contextlib.AbstractContextManager[object]:

@@ -132,7 +132,8 @@ class Storage(msgspec.Struct, frozen=True):
 
     Attributes:
         bytes: its size.
-        born: place of the operation that makes it; ``None`` if it is there before the step.
+        born: how many operations have run when it is made; ``None`` if it is there before the step. Operations whose results
+            nothing needs, which the trace leaves out, run and count here as well.
         freed: how many operations have run when the last one who holds it lets it go; ``None`` if it outlives the step.
         kept: whether automatic differentiation keeps it from the forward pass for the backward pass.
     """

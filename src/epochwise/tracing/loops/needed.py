@@ -34,8 +34,8 @@ def needed(
     loops: Sequence[Loop],
     results: Collection[int],
     stored: Mapping[int, int] | None = None,
-) -> dict[int, Operation]:
-    """By place and in order, the operations that the results need, with ``times`` reduced as described above.
+) -> tuple[Operation, ...]:
+    """The operations that the results need, in order, with ``times`` reduced as described above.
 
     Args:
         operations: all, in order. Those without outputs are needed.
@@ -75,13 +75,13 @@ def needed(
             if late.get(place, later + 1) > later:
                 late[place] = later
                 todo.extend((given, here, later) for given in operations[place].inputs)
-    kept: dict[int, Operation] = {}
+    kept = []
     for place, operation in enumerate(operations):
         if place in late:
             of = loop_of.get(place)
             runs_of_loop = None if of is None else loops[of].times
-            kept[place] = _fewer(operation, runs_of_loop, late[place]) if late[place] and runs_of_loop else operation
-    return kept
+            kept.append(_fewer(operation, runs_of_loop, late[place]) if late[place] and runs_of_loop else operation)
+    return tuple(kept)
 
 
 def _fewer(operation: Operation, runs: int, less: int) -> Operation:
