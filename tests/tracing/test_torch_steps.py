@@ -276,7 +276,8 @@ def test_the_module_is_left_bit_for_bit_as_it_was(make, step):
             "modes": [inner.training for inner in module.modules()],
             "attributes": [sorted(vars(inner)) for inner in module.modules()],
             "hooks": [list(inner._forward_hooks) + list(inner._backward_hooks) for inner in module.modules()],
-            "process": (gc.isenabled(), gc.get_freeze_count(), nn.Module.__call__, logging.getLogger("torch._subclasses.fake_tensor").disabled),
+            "collector": (gc.isenabled(), gc.get_freeze_count()),
+            "process": (nn.Module.__call__, logging.getLogger("torch._subclasses.fake_tensor").disabled),
             "random": torch.get_rng_state().tolist(),
         }
 
