@@ -25,9 +25,12 @@ def test_the_parts_are_the_epoch(folder: Path) -> None:
     epoch = model["epoch_seconds"]["median"]
     assert math.isclose(sum(part["seconds"] for part in model["where"]), epoch, rel_tol=1e-9)
     assert math.isclose(sum(cause["seconds"] for cause in model["causes"]), epoch, rel_tol=1e-9)
-    linear = next(part for part in model["where"] if part["name"] == "3" and part["phase"] == "forward")
-    assert linear["flops_per_second"] > 0
-    assert linear["roofline_seconds"] <= linear["seconds"]
+    narrow, wide = (
+        next(part for part in model["where"] if part["name"] == name and part["phase"] == "forward") for name in ("1", "3")
+    )
+    flops = [part["flops_per_second"] * part["seconds"] for part in (narrow, wide)]
+    assert math.isclose(flops[1], 512 / 64 * flops[0], rel_tol=1e-9)
+    assert narrow["roofline_seconds"] < wide["roofline_seconds"]
     assert "loading" in done.stderr
 
 

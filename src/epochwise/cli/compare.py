@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from epochwise.cli.delivery import deliver_measured
 from epochwise.cli.options import (
     Backend,
     BatchSize,
@@ -15,18 +16,12 @@ from epochwise.cli.options import (
     Force,
     InputShape,
     JsonFile,
-    Progress,
     ReportFile,
     Seconds,
     Seed,
     check_outputs,
     parse_shape,
-    show,
-    write_output,
 )
-
-if TYPE_CHECKING:
-    from epochwise.explaining.explanation import Comparison
 
 
 def compare(
@@ -46,7 +41,6 @@ def compare(
 ) -> None:
     """Why an epoch of the second model takes k times as long as one of the first: measured and explained."""
     check_outputs(force, json, report)
-    from epochwise.errors import WorkerDiedError
     from epochwise.explaining.compare import compare_named, explain_kept
     from epochwise.explaining.loads import loads_for
     from epochwise.subjects.datasets import DataSpec
@@ -54,26 +48,4 @@ def compare(
     where = DataSpec(data, parse_shape(input_shape) if input_shape else None, classes, data_dir=data_dir, seed=seed)
     loads = loads_for((first, second), where, backend=backend, batch_size=batch_size, seed=seed)
 
-    def deliver(result: Comparison) -> None:
-        if json != "-":
-            from epochwise.reporting.comparison import render
-
-            show(render(result))
-        if json:
-            write_output(json, result.to_json(), force)
-        if report:
-            from epochwise.reporting.html import page
-
-            write_output(report, page(result), force)
-
-    try:
-        with Progress() as progress:
-            result = compare_named(loads, seconds, progress)
-    except WorkerDiedError as error:
-        kept = explain_kept(error)
-        if kept is not None:
-            deliver(kept)
-        raise
-    deliver(result)
-    if result.measurement.interrupted:
-        raise KeyboardInterrupt  # what was measured is delivered; the exit code still tells
+    deliver_measured(lambda progress: compare_named(loads, seconds, progress), explain_kept, json, report, force)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from epochwise.cli.delivery import deliver
 from epochwise.cli.options import (
     Backend,
     DataDir,
@@ -12,8 +13,6 @@ from epochwise.cli.options import (
     Seconds,
     Seed,
     check_outputs,
-    show,
-    write_output,
 )
 
 
@@ -32,15 +31,6 @@ def demo(
 
     with Progress() as progress:
         result = run_demo(backend=backend, seconds=seconds, seed=seed, data_dir=data_dir, progress=progress)
-    if json != "-":
-        from epochwise.reporting.demo import render
-
-        show(render(result))
-    if json:
-        write_output(json, result.to_json(), force)
-    if report:
-        from epochwise.reporting.html import page
-
-        write_output(report, page(result), force)
+    deliver(result, json, report, force)
     if any(comparison.measurement.interrupted for comparison in result.comparisons):
         raise KeyboardInterrupt  # what was measured is delivered; the exit code still tells

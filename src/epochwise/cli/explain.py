@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from epochwise.cli.delivery import deliver_measured
 from epochwise.cli.options import (
     Backend,
     BatchSize,
@@ -15,18 +16,12 @@ from epochwise.cli.options import (
     Force,
     InputShape,
     JsonFile,
-    Progress,
     ReportFile,
     Seconds,
     Seed,
     check_outputs,
     parse_shape,
-    show,
-    write_output,
 )
-
-if TYPE_CHECKING:
-    from epochwise.explaining.explanation import Explanation
 
 
 def explain(
@@ -45,7 +40,6 @@ def explain(
 ) -> None:
     """Where an epoch of this model goes, layer by layer, why, and what it could be: measured and explained."""
     check_outputs(force, json, report)
-    from epochwise.errors import WorkerDiedError
     from epochwise.explaining.explain import explain_kept, explain_named
     from epochwise.explaining.loads import loads_for
     from epochwise.subjects.datasets import DataSpec
@@ -53,26 +47,4 @@ def explain(
     where = DataSpec(data, parse_shape(input_shape) if input_shape else None, classes, data_dir=data_dir, seed=seed)
     (load,) = loads_for((model,), where, backend=backend, batch_size=batch_size, seed=seed)
 
-    def deliver(result: Explanation) -> None:
-        if json != "-":
-            from epochwise.reporting.explanation import render
-
-            show(render(result))
-        if json:
-            write_output(json, result.to_json(), force)
-        if report:
-            from epochwise.reporting.html import page
-
-            write_output(report, page(result), force)
-
-    try:
-        with Progress() as progress:
-            result = explain_named(load, seconds, progress)
-    except WorkerDiedError as error:
-        kept = explain_kept(error)
-        if kept is not None:
-            deliver(kept)
-        raise
-    deliver(result)
-    if result.measurement.interrupted:
-        raise KeyboardInterrupt  # what was measured is delivered; the exit code still tells
+    deliver_measured(lambda progress: explain_named(load, seconds, progress), explain_kept, json, report, force)
