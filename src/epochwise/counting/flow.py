@@ -47,19 +47,34 @@ class Flow:
 
     def is_alias(self, place: int) -> bool:
         """Whether all that the operation at this place gives are its inputs in another shape or order."""
-        rule, operation = self.rules[place], self.trace.operations[place]
-        inputs = {self.root[value] for value in operation.inputs}
-        free = rule is not None and rule.family == "free"
-        return free and all(self.root[output] in inputs for output in operation.outputs)
+        return self._aliases[place]
 
     def is_view(self, place: int) -> bool:
         """Whether what it gives are its inputs in another shape or order, or parts of them: nothing needs to be written."""
-        rule, operation = self.rules[place], self.trace.operations[place]
-        if rule is None or rule.family != "free":
-            return False
-        largest = max((self.trace.values[value].elements for value in operation.inputs), default=0)
-        smaller = all(self.trace.values[output].elements <= largest for output in operation.outputs)
-        return smaller or self.is_alias(place)
+        return self._views[place]
+
+    @cached_property
+    def _aliases(self) -> list[bool]:
+        def is_alias(operation: Operation, rule: Rule | None) -> bool:
+            if rule is None or rule.family != "free":
+                return False
+            inputs = {self.root[value] for value in operation.inputs}
+            return all(self.root[output] in inputs for output in operation.outputs)
+
+        return [is_alias(*each) for each in zip(self.trace.operations, self.rules, strict=True)]
+
+    @cached_property
+    def _views(self) -> list[bool]:
+        values = self.trace.values
+
+        def is_view(operation: Operation, rule: Rule | None) -> bool:
+            if rule is None or rule.family != "free":
+                return False
+            largest = max((values[value].elements for value in operation.inputs), default=0)
+            return all(values[output].elements <= largest for output in operation.outputs)
+
+        each = zip(self.trace.operations, self.rules, self._aliases, strict=True)
+        return [alias or is_view(operation, rule) for operation, rule, alias in each]
 
     @cached_property
     def maker(self) -> dict[int, int]:
@@ -86,6 +101,11 @@ class Flow:
         """Roots that are there before the step, even if it overwrites them in place."""
         before = (*self.trace.inputs, *self.trace.optimizer_state)
         return self.parameters | {self.root[value] for value in before}
+
+    @cached_property
+    def trained(self) -> set[int]:
+        """Roots of the parameters that the optimizer receives a gradient for."""
+        return {self.root[p.value] for p in self.trace.parameters if p.trainable and p.gradient is not None}
 
     @cached_property
     def learned(self) -> set[int]:

@@ -11,9 +11,11 @@ from epochwise.counting.counts import Counts
 from epochwise.counting.flow import Flow
 from epochwise.counting.memory import peak_of
 from epochwise.errors import NotAModelError, UsageError
+from epochwise.tracing.collector import resting
 from epochwise.tracing.trace import Trace, Value
 
 
+@resting()
 def count(
     model: Any,
     batch_size: int = 32,
@@ -58,6 +60,7 @@ def count(
     return count_trace(trace, name or str(getattr(model, "name", "") or type(model).__name__))
 
 
+@resting()
 def trace_model(
     model: Any,
     batch_size: int = 32,

@@ -56,7 +56,7 @@ def borders(flow: Flow) -> dict[int | None, Border]:
     trace, root = flow.trace, flow.root
     at_border = _at_border(flow)
     times_of = _times_of_calls(flow)
-    parts = _parts(flow)
+    parts, at_or_weight = _parts(flow), at_border | flow.parameters
     made: dict[int | None, Counter[int]] = defaultdict(Counter)
     read: dict[int | None, Counter[int]] = defaultdict(Counter)
     partly_read: dict[int | None, dict[int, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
@@ -72,17 +72,16 @@ def borders(flow: Flow) -> dict[int | None, Border]:
                 made[call][root[value]] = times_of[call]
         for position, value in enumerate(operation.inputs):
             at = root[value]
-            if at in at_border or at in flow.parameters:
+            if at in at_or_weight:
                 if rule is not None and rule.family == "lookup" and position == 0:
                     partly_read[call][at][place] = times * sum(trace.values[output].bytes for output in operation.outputs)
                 else:
                     read[call][at] = times_of[call]
-            elif parts.get(at) in at_border | flow.parameters:
+            elif parts.get(at) in at_or_weight:
                 partly_read[call][parts[at]][at] = times * trace.values[at].bytes
     calls: list[int | None] = [*range(len(trace.calls)), None]
     return {
         call: _border(flow, made[call], read[call], partly_read[call], times_of[call], backward=call in backward)
-        for call in calls
         for call in calls
     }
 
@@ -158,12 +157,11 @@ def backward_bytes(flow: Flow, border: Border) -> int:
     """Bytes that a call moves in the backward pass."""
     if not border.backward:
         return 0
-    trained = {flow.root[p.value] for p in flow.trace.parameters if p.trainable and p.gradient is not None}
     arriving = sum(amount for value, amount in border.outputs.items() if _differentiable(flow, value))
     leaving = sum(amount for value, amount in border.inputs.items() if _differentiable(flow, value))
     again = sum(border.inputs.values()) + sum(border.outputs.values())
     weights = sum(border.weights.values()) if leaving else 0
-    written = sum(flow.trace.values[value].bytes for value in border.weights if value in trained)
+    written = sum(flow.trace.values[value].bytes for value in border.weights if value in flow.trained)
     return arriving + again + weights + leaving + written
 
 

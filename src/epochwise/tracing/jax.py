@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +21,7 @@ from jax.interpreters import partial_eval
 
 from epochwise.errors import TracingError
 from epochwise.tracing.batches.jax import kept_apart
-from epochwise.tracing.graphs.jax import MARK, JaxprReader, Place, calls_in
+from epochwise.tracing.graphs.jax import MARK, JaxprReader, Place, seen_in
 from epochwise.tracing.keras import StepHooks, intercept, owner_of_weights, prepare, short_message, unchanged
 from epochwise.tracing.recorder import LayerRecorder, TraceBuilder
 from epochwise.tracing.trace import Trace
@@ -62,16 +63,12 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
                 cause="the step does something that JAX cannot trace, such as Python decisions on a tensor's value",
                 remedy="check that the model trains: model.fit(x[:32], y[:32])",
             ) from error
-    reader, numbers = _read(closed, recorder, batch_size)
+    reader, numbers = _read(closed, recorder, hooks, batch_size)
     counted = iter(numbers)
     number_of = {id(variable): next(counted) for variables in lists for variable in variables}
     reader.builder.inputs = list(counted)
     reader.builder.optimizer_state = [number_of[id(variable)] for variable in lists[2]]
-    gradients = {
-        id(variable): reader.marks["gradient", place][0]
-        for place, variable in enumerate(hooks.variables)
-        if ("gradient", place) in reader.marks
-    }
+    gradients = {id(variable): reader.marks[mark] for variable, mark in hooks.gradients_of if mark in reader.marks}
     _add_weights(model, reader.builder, number_of, lists[0], gradients)
     return reader.builder.finish(reader.results)
 
@@ -85,13 +82,23 @@ class _Hooks(StepHooks):
 
     What JAX keeps of a function holds the scopes and marks of the call that it was traced in. So a layer that is called again
     is traced again; for all calls alike, tracing would take twice as long.
+
+    A tensor is marked at the first border that it crosses. At the next ones it is the same object, and the mark is known.
+
+    Attributes:
+        step: a name for what JAX keeps of this step.
+        borders: by call, the marks of the tensors that went in, and of those that came out.
+        gradients_of: the variables of the gradients that the optimizer receives, with the marks of these.
     """
 
     def __init__(self, recorder: LayerRecorder) -> None:
         self.step = f"step {next(_STEPS)}"
+        self.borders: dict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+        self.gradients_of: list[tuple[Any, str]] = []
         self._recorder = recorder
         self._called: set[int] = set()
-        self.variables: list[Any] = []
+        self._numbers = itertools.count()
+        self._marked: dict[int, tuple[Any, str]] = {}  # by id of a tensor, which is kept alive: itself and its mark
 
     @contextlib.contextmanager
     def scope(self, call: int) -> Iterator[None]:
@@ -106,10 +113,10 @@ class _Hooks(StepHooks):
         return isinstance(candidate, jax.Array)
 
     def tensors_in(self, call: int, tensors: list[Any]) -> list[Any]:
-        return [checkpoint_name(tensor, f"{MARK}in:{call}:{place}") for place, tensor in enumerate(tensors)]
+        return [self._at_border(tensor, self.borders[call][0]) for tensor in tensors]
 
     def tensors_out(self, call: int, tensors: list[Any]) -> list[Any]:
-        return [checkpoint_name(tensor, f"{MARK}out:{call}:{place}") for place, tensor in enumerate(tensors)]
+        return [self._at_border(tensor, self.borders[call][1]) for tensor in tensors]
 
     def gradients(self, variables: list[Any], gradients: list[Any]) -> list[Any]:
         marked: list[Any] = []
@@ -117,22 +124,36 @@ class _Hooks(StepHooks):
             if gradient is None:
                 marked.append(None)
             else:
-                marked.append(checkpoint_name(gradient, f"{MARK}gradient:{len(self.variables)}:0"))
-                self.variables.append(variable)
+                made, mark = self._mark(gradient)
+                marked.append(made)
+                self.gradients_of.append((variable, mark))
         return marked
 
+    def _at_border(self, tensor: Any, border: list[str]) -> Any:
+        made, mark = self._marked.get(id(tensor)) or self._mark(tensor)
+        border.append(mark)
+        return made
 
-def _read(closed: Any, recorder: LayerRecorder, batch_size: int) -> tuple[JaxprReader, list[int]]:
+    def _mark(self, tensor: Any) -> tuple[Any, str]:
+        mark = f"{MARK}{next(self._numbers)}"
+        made = checkpoint_name(tensor, mark)
+        self._marked[id(made)] = made, mark
+        return made, mark
+
+
+def _read(closed: Any, recorder: LayerRecorder, hooks: _Hooks, batch_size: int) -> tuple[JaxprReader, list[int]]:
     """The operations and calls of the step's jaxpr, and the numbers of its inputs."""
-    seen = set(calls_in(closed.jaxpr))
+    seen, marks = seen_in(closed.jaxpr)
+    seen.update(call for call, (_, outputs) in hooks.borders.items() if not marks.isdisjoint(outputs))
     jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
     renumbered = recorder.retain(seen)
     reader = JaxprReader(TraceBuilder("jax", "jax", batch_size, recorder), renumbered)
     numbers = [reader.new(variable.aval) for variable in jaxpr.invars]
     reader.results = reader.walk(jaxpr, numbers, Place("", 1))
-    for call in range(recorder.call_count):
-        recorder.set_inputs(call, reader.marked("in", call))
-        recorder.set_outputs(call, reader.marked("out", call))
+    for call, number in renumbered.items():
+        inputs, outputs = ([reader.marks[mark] for mark in border if mark in reader.marks] for border in hooks.borders[call])
+        recorder.set_inputs(number, inputs)
+        recorder.set_outputs(number, outputs)
     return reader, numbers
 
 

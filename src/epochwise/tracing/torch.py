@@ -61,10 +61,11 @@ def _fake_step(builder: TraceBuilder, fake: FakeTensorMode, *, recording: bool =
     aten = AtenRecorder(builder, recording=recording)
     limit = fake_tensors.CONSTANT_NUMEL_LIMIT
     fake_tensors.CONSTANT_NUMEL_LIMIT = max(limit, LARGEST_CONSTANT)  # what is computed from constants is one too
-    freezing, log = gc.get_freeze_count() == 0, logging.getLogger(fake_tensors.__name__)
+    collecting, freezing, log = gc.isenabled(), gc.get_freeze_count() == 0, logging.getLogger(fake_tensors.__name__)
     logging_disabled, log.disabled = log.disabled, True
     if freezing:
         gc.freeze()
+    gc.enable()
     try:
         with (
             torch.random.fork_rng(devices=[]),
@@ -80,6 +81,8 @@ def _fake_step(builder: TraceBuilder, fake: FakeTensorMode, *, recording: bool =
     finally:
         fake_tensors.CONSTANT_NUMEL_LIMIT = limit
         log.disabled = logging_disabled
+        if not collecting:
+            gc.disable()
         if freezing:
             gc.unfreeze()
 

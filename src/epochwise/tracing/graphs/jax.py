@@ -6,9 +6,9 @@ inside those of the equation that holds it. Marks, equations of the identity pri
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from epochwise.tracing.loops.jax import size, trip_count
@@ -31,17 +31,35 @@ _INLINED = {
 }
 
 
-def calls_in(jaxpr: Any) -> Iterable[int]:
-    """Numbers of the calls that left a trace; a call that JAX traced and threw away left none."""
+def seen_in(jaxpr: Any) -> tuple[set[int], set[str]]:
+    """Numbers of the calls that left an operation in a trace, and the marks in it; what JAX traced and threw away left none."""
+    calls: set[int] = set()
+    marks: set[str] = set()
+    for one in _all_in(jaxpr):
+        stacks = {str(equation.source_info.name_stack) for equation in one.eqns}
+        calls.update(call for stack in stacks for call in _scopes(stack))
+        marks.update(str(equation.params["name"]) for equation in one.eqns if equation.primitive.name == "name")
+    return calls, marks
+
+
+def _all_in(jaxpr: Any) -> Iterator[Any]:
+    """A jaxpr and all that are nested in it."""
+    yield jaxpr
     for equation in jaxpr.eqns:
-        yield from (int(number) for number in _SCOPE.findall(str(equation.source_info.name_stack)))
-        if equation.primitive.name == "name" and str(equation.params["name"]).startswith(f"{MARK}out"):
-            yield int(equation.params["name"].split(":")[2])
         for parameter in equation.params.values():
             for inner in parameter if isinstance(parameter, (tuple, list)) else (parameter,):
                 nested = getattr(inner, "jaxpr", inner)
                 if hasattr(nested, "eqns"):
-                    yield from calls_in(nested)
+                    yield from _all_in(nested)
+
+
+_dtype_name = functools.cache(str)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _scopes(names: str) -> tuple[int, ...]:
+    """Numbers of the calls whose scopes stand in a name stack, the outermost first."""
+    return tuple(int(number) for number in _SCOPE.findall(names))
 
 
 class Place(NamedTuple):
@@ -67,19 +85,14 @@ class JaxprReader:
 
     def __init__(self, builder: TraceBuilder, renumbered: dict[int, int]) -> None:
         self.builder = builder
-        self.marks: dict[tuple[str, int], dict[int, int]] = {}
+        self.marks: dict[str, int] = {}  # the number of the tensor that was marked first, by the mark
         self.results: list[int] = []  # numbers of what the step gives
         self._renumbered = renumbered
         self._in_optimizer: dict[int, bool] = {}
 
     def new(self, aval: Any) -> int:
         """A number for a tensor that was not seen before."""
-        return self.builder.value(getattr(aval, "shape", ()), str(getattr(aval, "dtype", "token")))
-
-    def marked(self, border: str, call: int) -> tuple[int, ...]:
-        """The tensors marked at one border of a call, in order."""
-        marks = self.marks.get((border, call), {})
-        return tuple(marks[place] for place in sorted(marks))
+        return self.builder.value(getattr(aval, "shape", ()), _dtype_name(getattr(aval, "dtype", "token")))
 
     def walk(self, jaxpr: Any, inputs: Sequence[int], place: Place) -> list[int]:
         """Read one jaxpr whose inputs have these numbers; the numbers of its outputs."""
@@ -101,7 +114,7 @@ class JaxprReader:
     def _equation(self, equation: Any, inputs: list[int], place: Place) -> list[int]:
         name, params = equation.primitive.name, equation.params
         if name == "name":
-            self._mark(str(params["name"]), inputs[0])
+            self.marks.setdefault(str(params["name"]), inputs[0])
             return inputs
         if name in _INLINED:
             inner = next(params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in params)
@@ -119,8 +132,8 @@ class JaxprReader:
     def _add(
         self, name: str, inputs: Sequence[int], outputs: Sequence[int], place: Place, attributes: dict[str, object]
     ) -> None:
-        found = _SCOPE.findall(place.names)
-        call = self._renumbered.get(int(found[-1])) if found else None
+        found = _scopes(place.names)
+        call = self._renumbered.get(found[-1]) if found else None
         backward = "transpose(" in place.names
         phase: Phase = "backward" if backward else "forward"
         if call is not None:
@@ -131,12 +144,6 @@ class JaxprReader:
             attributes = {**attributes, "recomputed": True}
         times, loop = place.times, place.loop
         self.builder.operation(name, inputs, outputs, phase=phase, call=call, attributes=attributes, times=times, loop=loop)
-
-    def _mark(self, mark: str, number: int) -> None:
-        if mark.startswith(MARK):
-            _, border, call, place = mark.split(":")
-            owner = int(call) if border == "gradient" else self._renumbered.get(int(call), -1)
-            self.marks.setdefault((border, owner), {}).setdefault(int(place), number)
 
     def _scan(self, equation: Any, inputs: list[int], place: Place) -> list[int]:
         """The body once. What runs over the loop is read in slices, and results are stacked, once each as a whole."""
@@ -190,24 +197,30 @@ class JaxprReader:
         return self.walk(chosen.jaxpr, inputs[1:], place)
 
 
+_NO_FORM = object()
+
+
 def _plain_params(params: dict[str, Any]) -> dict[str, object]:
-    plain = {}
-    for key, value in params.items():
-        with contextlib.suppress(TypeError):
-            plain[key] = _plain(value)
-    return plain
+    plain = {key: _plain(value) for key, value in params.items()}
+    return {key: value for key, value in plain.items() if value is not _NO_FORM}
 
 
 def _plain(value: Any) -> object:
-    """The value in plain Python types; ``TypeError`` if it has no such form."""
+    """The value in plain Python types; ``_NO_FORM`` if it cannot be written in them."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if hasattr(value, "_asdict"):
-        return {key: _plain(part) for key, part in value._asdict().items()}
+        return _named(value._asdict())
     if isinstance(value, (tuple, list)):
-        return tuple(_plain(part) for part in value)
+        parts = tuple(_plain(part) for part in value)
+        return _NO_FORM if _NO_FORM in parts else parts
     if hasattr(value, "name") and isinstance(value.name, str):  # enumerations, data types
         return value.name
     if hasattr(value, "__dataclass_fields__"):
-        return {key: _plain(getattr(value, key)) for key in value.__dataclass_fields__}
-    raise TypeError(type(value))
+        return _named({key: getattr(value, key) for key in value.__dataclass_fields__})
+    return _NO_FORM
+
+
+def _named(fields: dict[str, Any]) -> object:
+    plain = {key: _plain(part) for key, part in fields.items()}
+    return _NO_FORM if _NO_FORM in plain.values() else plain
