@@ -133,16 +133,16 @@ def timed(counters: dict[str, Callable[[], int]], rounds: int) -> list[dict[str,
 
 
 def main() -> None:
-    """Time all, print a table, and keep a record if one is asked for."""
+    """Time all, print a table, and keep a record if one is asked for; one that is there gets the models added."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7, help="rounds that are timed (7)")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--json", type=Path, help="file for the record")
+    parser.add_argument("--json", type=Path, help="file for the record; to one that is there, models are added")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
 
-    results = []
+    results = json.loads(options.json.read_text())["results"] if options.json and options.json.exists() else []
     print(f"{'':<11}{'':<11}{'counter':<17}{'median':>9}{'ratio':>8}{'MACs':>20}")
     for name in options.models:
         make, batch = MODELS[name]

@@ -23,6 +23,10 @@ def built(description):
         model = getattr(keras.applications, description["application"])(weights=None, **description.get("arguments", {}))
         model.compile(optimizer="sgd", loss="categorical_crossentropy")
         return model
+    if "every" in description:
+        import every_layer
+
+        return every_layer.build(description["every"])
     from drawn_models import build
 
     return build(description)
@@ -31,6 +35,10 @@ def built(description):
 def answer(description):
     if description.get("list") == "applications":
         return sorted(name for name in dir(keras.applications) if name[0].isupper())
+    if description.get("list") == "layers":
+        import every_layer
+
+        return {"same": every_layer.SAME, "missing": every_layer.missing()}
     keras.utils.clear_session()
     keras.utils.set_random_seed(0)
     start = time.perf_counter()

@@ -32,6 +32,18 @@ class Tied(nn.Module):
         return self.last(self.first(x))
 
 
+class Added(nn.Module):
+    """A product, and a matrix of weights that is added to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.zeros(6, 3))
+        self.term = nn.Parameter(torch.zeros(4, 3))
+
+    def forward(self, x):
+        return torch.addmm(self.term, x, self.factor)
+
+
 class Recurrent(nn.Module):
     """A fused layer that keeps what it gives at the end."""
 
@@ -138,3 +150,8 @@ def test_containers_hold_their_rows():
         "0.1": "0",
         "1": None,
     }
+
+
+def test_weights_that_are_added_are_not_used_in_products():
+    """18 MACs for a sample, with 18 weights; the 12 that are added are in none."""
+    assert uses(Added(), 6) == {"Added": 1}

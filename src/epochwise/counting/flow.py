@@ -233,8 +233,8 @@ class Flow:
     def weights_of(self, place: int) -> set[int]:
         """Parameters that the contraction at this place takes products with, by root.
 
-        They are its factors. An operation with weights that is several products in one (a recurrent layer) reads more of them,
-        which, unlike biases, have at least two axes.
+        They are its factors. An operation with weights that is several products in one (a recurrent layer) reads more of them
+        behind its factors, which, unlike biases, have at least two axes. What stands in front of the factors is added.
         """
         operation, rule = self.trace.operations[place], self.rules[place]
         if rule is None or rule.family != "contraction":
@@ -243,7 +243,8 @@ class Flow:
         factors = {origins[operand] for operand in rule.operands if operand < len(origins)} & self.parameters
         if not factors:
             return set()
-        return factors | {value for value in origins if value in self.parameters and len(self.trace.values[value].shape) > 1}
+        behind = origins[min(rule.operands) :]
+        return factors | {value for value in behind if value in self.parameters and len(self.trace.values[value].shape) > 1}
 
     @cached_property
     def readers(self) -> dict[int, list[int]]:

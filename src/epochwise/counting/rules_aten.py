@@ -324,6 +324,7 @@ def _taps(at: Occurrence) -> int:
     return int(math.prod(sizes)) if len(sizes) == axes else int(sizes[0]) ** axes
 
 
+elementwise(ATEN, _names("hann_window hamming_window"), flops=4)  # a - b * cos(c * n)
 elementwise(ATEN, _names("upsample_linear1d upsample_linear1d_backward _upsample_linear1d"), flops=3)
 elementwise(ATEN, _names("upsample_bilinear2d _upsample_bilinear2d_aa grid_sampler_2d"), flops=9)
 elementwise(ATEN, _names("upsample_bilinear2d_backward _upsample_bilinear2d_aa_backward"), flops=9)
@@ -433,7 +434,7 @@ movement(
         triu_indices _foreach_copy _foreach_copy_ _foreach_zero_ _foreach_clone index_fill index_fill_ index_copy
         index_copy_ set_ resize_ empty empty_like empty_strided new_empty new_empty_strided empty_permuted record_stream
         _assert_async to_sparse _coalesce _sparse_coo_tensor_with_dims_and_tensors _sparse_coo_tensor_with_dims _indices
-        _values _sparse_mask sparse_mask bincount searchsorted bucketize"""
+        _values _sparse_mask sparse_mask bincount searchsorted bucketize unfold_copy"""
     ),
 )
 
@@ -464,7 +465,7 @@ random_bits(
     ATEN,
     _names(
         """bernoulli bernoulli_ normal normal_ uniform uniform_ random random_ rand rand_like randn randn_like randint
-        randint_like randperm exponential_ multinomial"""
+        randint_like randperm exponential_ multinomial _sample_dirichlet _standard_gamma poisson binomial"""
     ),
 )
 

@@ -66,7 +66,13 @@ movement(
     ),
 )
 lookups(_JAX, ["gather"])
-random_bits(_JAX, _names("random_bits random_seed random_split random_fold_in threefry2x32 rng_bit_generator rng_uniform"))
+random_bits(
+    _JAX,
+    _names(
+        """random_bits random_seed random_split random_fold_in threefry2x32 rng_bit_generator rng_uniform random_gamma
+        random_gamma_grad"""
+    ),
+)
 
 
 @rule(_JAX, "dot_general", family="contraction")
@@ -74,9 +80,12 @@ def dot_general(at: Occurrence) -> Cost:
     """Each element of the output sums over the contracted axes: output elements x contracted sizes.
 
     Source: ``jax.lax.dot_general``, ``dimension_numbers = ((lhs_contracting, rhs_contracting), (lhs_batch, rhs_batch))``.
+    Where an image is resized, the other factor holds the weights of the interpolation. The other frameworks interpolate
+    element by element, so that this is other work on all: a product and a sum for each MAC.
     """
     (contracted, _), _ = cast("tuple[tuple[Sequence[int], object], object]", at.attribute("dimension_numbers"))
-    return Cost(macs=at.outputs[0].elements * math.prod(at.inputs[0].shape[axis] for axis in contracted))
+    macs = at.outputs[0].elements * math.prod(at.inputs[0].shape[axis] for axis in contracted)
+    return Cost(other_flops=2 * macs) if at.attribute("resizing") else Cost(macs=macs)
 
 
 @rule(_JAX, "ragged_dot_general", family="contraction")

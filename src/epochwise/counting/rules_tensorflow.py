@@ -252,6 +252,7 @@ def _mean_pool_gradient(at: Occurrence) -> Cost:
 
 elementwise(_TF, ["ResizeBilinear", "ResizeBilinearGrad"], flops=9)
 elementwise(_TF, ["ResizeBicubic", "ResizeBicubicGrad", "ScaleAndTranslate", "ScaleAndTranslateGrad"], flops=35)
+elementwise(_TF, ["RGBToHSV", "HSVToRGB"], flops=4)  # twelve comparisons, differences and quotients for the three of a pixel
 movement(_TF, ["ResizeNearestNeighbor", "ImageProjectiveTransformV3"])
 
 # --- lookup, scatter, movement, random bits ----------------------------------------------------------------------------
@@ -320,7 +321,7 @@ movement(
         TensorListScatterV2 EmptyTensorList DynamicStitch ParallelDynamicStitch DynamicPartition LowerBound UpperBound
         Bucketize DataFormatVecPermute AssignVariableOp CheckNumerics CheckNumericsV2 ConcatOffset ConjugateTranspose
         EmptyTensorMap Empty ListDiff Copy StringFormat PrintV2 ResourceStridedSliceAssign StopGradient
-        OptionalFromValue OptionalGetValue OptionalNone OptionalHasValue"""
+        OptionalFromValue OptionalGetValue OptionalNone OptionalHasValue BroadcastArgs"""
     ),
 )
 random_bits(

@@ -2,8 +2,9 @@
 
 ``train_step`` is traced with abstract arrays, so nothing is computed. Layer calls open a named scope, which JAX carries through
 differentiation: the backward operations of a layer stand in ``transpose(jvp(scope))``. What goes into and comes out of a call,
-and the gradients that the optimizer receives, are marked with JAX's identity primitive ``name``; the marks are taken out again
-here. XLA removes what a step does not need, so that is left out before anything else.
+and the gradients that the optimizer receives, are known by their variables in the jaxpr. Inside a function that JAX traces by
+itself (a loop's body, a checkpointed function) these do not last; there they are marked with JAX's identity primitive ``name``,
+and the marks are taken out again here. XLA removes what a step does not need, so that is left out before anything else.
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import jax
 import keras
 from jax.ad_checkpoint import checkpoint_name
+from jax.extend.core import Var
 from jax.interpreters import partial_eval
 
 from epochwise.errors import TracingError
 from epochwise.tracing.batches.jax import kept_apart
-from epochwise.tracing.graphs.jax import MARK, JaxprReader, Place, seen_in
+from epochwise.tracing.graphs.jax import MARK, JaxprReader, Place, seen_in, variables_of
 from epochwise.tracing.keras import StepHooks, intercept, owner_of_weights, prepare, short_message, unchanged
-from epochwise.tracing.recorder import LayerRecorder, TraceBuilder
+from epochwise.tracing.recorder import METRICS, LayerRecorder, TraceBuilder
 from epochwise.tracing.trace import Trace
 
 _STEPS = itertools.count()
@@ -55,7 +57,7 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
     data = keras.tree.map_structure(lambda spec: jax.ShapeDtypeStruct(spec.shape, spec.dtype), (x_spec, y_spec))
     with unchanged(model), intercept(model, recorder, hooks), kept_apart(hooks.step):
         try:
-            closed = jax.make_jaxpr(model.train_step)(state, data)
+            closed = jax.make_jaxpr(hooks.watched(model.train_step))(state, data)
         except Exception as error:
             raise TracingError(
                 f"The training step of model {model.name!r} could not be traced on JAX: "
@@ -83,7 +85,8 @@ class _Hooks(StepHooks):
     What JAX keeps of a function holds the scopes and marks of the call that it was traced in. So a layer that is called again
     is traced again; for all calls alike, tracing would take twice as long.
 
-    A tensor is marked at the first border that it crosses. At the next ones it is the same object, and the mark is known.
+    A tensor's mark is its variable in the step's jaxpr, or the name that it was marked with at the first border that it
+    crossed. At the next ones it is the same object, and the mark is known.
 
     Attributes:
         step: a name for what JAX keeps of this step.
@@ -93,17 +96,27 @@ class _Hooks(StepHooks):
 
     def __init__(self, recorder: LayerRecorder) -> None:
         self.step = f"step {next(_STEPS)}"
-        self.borders: dict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
-        self.gradients_of: list[tuple[Any, str]] = []
+        self.borders: dict[int, tuple[list[Hashable], list[Hashable]]] = defaultdict(lambda: ([], []))
+        self.gradients_of: list[tuple[Any, Hashable]] = []
         self._recorder = recorder
         self._called: set[int] = set()
         self._numbers = itertools.count()
-        self._marked: dict[int, tuple[Any, str]] = {}  # by id of a tensor, which is kept alive: itself and its mark
+        self._marked: dict[int, tuple[Any, Hashable]] = {}  # by id of a tensor, which is kept alive: itself and its mark
+        self._whole: Any = None  # JAX's own object for the trace of the whole step
+
+    def watched(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """The step; when it is traced, its trace is known from then on."""
+
+        def traced(state: Any, data: Any) -> Any:
+            self._whole = next((getattr(leaf, "_trace", None) for leaf in jax.tree.leaves((state, data))), None)
+            return step(state, data)
+
+        return traced
 
     @contextlib.contextmanager
     def scope(self, call: int) -> Iterator[None]:
         layer = self._recorder.layer_of(call)
-        again = layer in self._called
+        again = layer in self._called and not self._recorder.is_part(call, METRICS)  # which calls no layers
         self._called.add(layer)
         apart = kept_apart(f"{self.step}, call {call}") if again else contextlib.nullcontext()
         with jax.named_scope(f"epochwise.{call}"), apart:
@@ -129,27 +142,39 @@ class _Hooks(StepHooks):
                 self.gradients_of.append((variable, mark))
         return marked
 
-    def _at_border(self, tensor: Any, border: list[str]) -> Any:
+    def _at_border(self, tensor: Any, border: list[Hashable]) -> Any:
         made, mark = self._marked.get(id(tensor)) or self._mark(tensor)
         border.append(mark)
         return made
 
-    def _mark(self, tensor: Any) -> tuple[Any, str]:
-        mark = f"{MARK}{next(self._numbers)}"
-        made = checkpoint_name(tensor, mark)
+    def _mark(self, tensor: Any) -> tuple[Any, Hashable]:
+        mark: Hashable = self._variable(tensor)
+        made = tensor
+        if mark is None:
+            mark = f"{MARK}{next(self._numbers)}"
+            made = checkpoint_name(tensor, str(mark))
         self._marked[id(made)] = made, mark
         return made, mark
+
+    def _variable(self, tensor: Any) -> Hashable:
+        """The variable of the step's jaxpr that a tensor is; ``None`` inside a function that is traced by itself."""
+        while hasattr(tensor, "primal"):  # it is differentiated
+            tensor = tensor.primal
+        at_top = self._whole is not None and getattr(tensor, "_trace", None) is self._whole
+        variable = getattr(tensor, "val", None) if at_top else None
+        return variable if isinstance(variable, Var) else None
 
 
 def _read(closed: Any, recorder: LayerRecorder, hooks: _Hooks, batch_size: int) -> tuple[JaxprReader, list[int]]:
     """The operations and calls of the step's jaxpr, and the numbers of its inputs."""
     seen, marks = seen_in(closed.jaxpr)
+    marks.update(variables_of(closed.jaxpr))
     seen.update(call for call, (_, outputs) in hooks.borders.items() if not marks.isdisjoint(outputs))
     jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
     renumbered = recorder.retain(seen)
     reader = JaxprReader(TraceBuilder("jax", "jax", batch_size, recorder), renumbered)
     numbers = [reader.new(variable.aval) for variable in jaxpr.invars]
-    reader.results = reader.walk(jaxpr, numbers, Place("", 1))
+    reader.results = reader.walk(jaxpr, numbers, Place("", 1), marks=True)
     for call, number in renumbered.items():
         inputs, outputs = ([reader.marks[mark] for mark in border if mark in reader.marks] for border in hooks.borders[call])
         recorder.set_inputs(number, inputs)

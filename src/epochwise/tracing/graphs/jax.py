@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from epochwise.tracing.loops.jax import size, trip_count
@@ -31,15 +31,22 @@ _INLINED = {
 }
 
 
-def seen_in(jaxpr: Any) -> tuple[set[int], set[str]]:
+def seen_in(jaxpr: Any) -> tuple[set[int], set[Hashable]]:
     """Numbers of the calls that left an operation in a trace, and the marks in it; what JAX traced and threw away left none."""
     calls: set[int] = set()
-    marks: set[str] = set()
+    marks: set[Hashable] = set()
     for one in _all_in(jaxpr):
         stacks = {str(equation.source_info.name_stack) for equation in one.eqns}
         calls.update(call for stack in stacks for call in _scopes(stack))
         marks.update(str(equation.params["name"]) for equation in one.eqns if equation.primitive.name == "name")
     return calls, marks
+
+
+def variables_of(jaxpr: Any) -> Iterator[Any]:
+    """The variables of a jaxpr, without those of nested ones."""
+    yield from jaxpr.invars
+    for equation in jaxpr.eqns:
+        yield from equation.outvars
 
 
 def _all_in(jaxpr: Any) -> Iterator[Any]:
@@ -62,6 +69,10 @@ def _scopes(names: str) -> tuple[int, ...]:
     return tuple(int(number) for number in _SCOPE.findall(names))
 
 
+_RESIZES = "_resize"
+"""The function in which ``jax.image.resize`` interpolates, by products with the weights of the interpolation."""
+
+
 class Place(NamedTuple):
     """Where a nested jaxpr stands.
 
@@ -69,15 +80,18 @@ class Place(NamedTuple):
         names: the named scopes around it.
         times: how often it runs in a step, ``None`` if that is not known.
         loop: the builder's number of the innermost loop around it.
+        resizing: whether it is in a function that resizes images.
     """
 
     names: str
     times: int | None
     loop: int | None = None
+    resizing: bool = False
 
     def repeated(self, times: int | None, loop: int) -> Place:
         """The place inside a loop that stands here."""
-        return Place(self.names, None if times is None or self.times is None else self.times * times, loop)
+        every = None if times is None or self.times is None else self.times * times
+        return self._replace(times=every, loop=loop)
 
 
 class JaxprReader:
@@ -85,7 +99,7 @@ class JaxprReader:
 
     def __init__(self, builder: TraceBuilder, renumbered: dict[int, int]) -> None:
         self.builder = builder
-        self.marks: dict[str, int] = {}  # the number of the tensor that was marked first, by the mark
+        self.marks: dict[Hashable, int] = {}  # by mark: the number of the tensor that was marked first
         self.results: list[int] = []  # numbers of what the step gives
         self._renumbered = renumbered
         self._in_optimizer: dict[int, bool] = {}
@@ -94,8 +108,11 @@ class JaxprReader:
         """A number for a tensor that was not seen before."""
         return self.builder.value(getattr(aval, "shape", ()), _dtype_name(getattr(aval, "dtype", "token")))
 
-    def walk(self, jaxpr: Any, inputs: Sequence[int], place: Place) -> list[int]:
-        """Read one jaxpr whose inputs have these numbers; the numbers of its outputs."""
+    def walk(self, jaxpr: Any, inputs: Sequence[int], place: Place, *, marks: bool = False) -> list[int]:
+        """Read one jaxpr whose inputs have these numbers; the numbers of its outputs.
+
+        ``marks`` says that its variables are marks.
+        """
         known: dict[Any, int] = dict(zip(jaxpr.invars, inputs, strict=True))
         for variable in jaxpr.constvars:
             known[variable] = self.new(variable.aval)
@@ -109,6 +126,8 @@ class JaxprReader:
             names = f"{place.names}/{equation.source_info.name_stack}"
             outputs = self._equation(equation, [number(atom) for atom in equation.invars], place._replace(names=names))
             known.update(zip(equation.outvars, outputs, strict=True))
+        if marks:
+            self.marks.update(known)
         return [number(atom) for atom in jaxpr.outvars]
 
     def _equation(self, equation: Any, inputs: list[int], place: Place) -> list[int]:
@@ -118,7 +137,8 @@ class JaxprReader:
             return inputs
         if name in _INLINED:
             inner = next(params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in params)
-            return self.walk(getattr(inner, "jaxpr", inner), inputs, place)
+            inside = place._replace(resizing=place.resizing or params.get("name") == _RESIZES)
+            return self.walk(getattr(inner, "jaxpr", inner), inputs, inside)
         if name == "scan":
             return self._scan(equation, inputs, place)
         if name == "while":
@@ -142,6 +162,8 @@ class JaxprReader:
             phase = "update" if self._in_optimizer[call] else phase
         if phase == "backward" and "rematted_computation" in place.names:
             attributes = {**attributes, "recomputed": True}
+        if place.resizing and name == "dot_general":
+            attributes = {**attributes, "resizing": True}
         times, loop = place.times, place.loop
         self.builder.operation(name, inputs, outputs, phase=phase, call=call, attributes=attributes, times=times, loop=loop)
 
