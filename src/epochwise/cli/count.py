@@ -189,8 +189,9 @@ def _load(spec: ModelSpec, wanted: _Request) -> Subject:
     """The model alone, or on data that was asked for; shapes alone mean random data, one batch of it."""
     from epochwise.subjects.loading import load_alone, load_subject
 
-    if wanted.data is None and wanted.shape is None and wanted.classes is None:
-        return load_alone(spec, backend=wanted.backend, batch_size=wanted.batch_size, seed=wanted.seed)
+    if wanted.data is None and wanted.classes is None:
+        shape = wanted.shape
+        return load_alone(spec, backend=wanted.backend, batch_size=wanted.batch_size, seed=wanted.seed, sample=shape)
     from epochwise.subjects.datasets import DataSpec, load_data
 
     named = DataSpec(

@@ -84,16 +84,19 @@ def load_data(spec: DataSpec, backend: str | None = None) -> Dataset:
     )
 
 
+def more_needed(input_shape: tuple[int, ...] | None, classes: int | None) -> UsageError:
+    """Random data were asked for without all that they need; gives the error."""
+    missing = [option for option, value in (("--input-shape", input_shape), ("--classes", classes)) if value is None]
+    return UsageError(
+        f"Random data need {' and '.join(missing)}.",
+        cause="Nothing else says what the samples look like; --classes 0 gives numbers to predict instead of classes.",
+        remedy=f"--data random --input-shape {_dashed(input_shape or (28, 28, 1))} --classes {classes or 10}",
+    )
+
+
 def _random(spec: DataSpec) -> Dataset:
     if spec.input_shape is None or spec.classes is None:
-        missing = [
-            option for option, value in (("--input-shape", spec.input_shape), ("--classes", spec.classes)) if value is None
-        ]
-        raise UsageError(
-            f"Random data need {' and '.join(missing)}.",
-            cause="Nothing else says what the samples look like; --classes 0 gives numbers to predict instead of classes.",
-            remedy=f"--data random --input-shape {_dashed(spec.input_shape or (28, 28, 1))} --classes {spec.classes or 10}",
-        )
+        raise more_needed(spec.input_shape, spec.classes)
     if not spec.input_shape or min(spec.input_shape) < 1 or spec.classes < 0 or spec.samples < 1:
         raise UsageError(
             f"Random data of shape {spec.input_shape} with {spec.classes} classes and {spec.samples} samples cannot be made.",

@@ -18,7 +18,7 @@ import numpy as np
 from epochwise.errors import NotAModelError, UsageError
 from epochwise.subjects import user_code
 from epochwise.subjects.backends import PLAIN_PYTORCH, Backend, bind_keras, choose_backend
-from epochwise.subjects.datasets import Dataset, check_data, make_dataset
+from epochwise.subjects.datasets import Dataset, check_data, make_dataset, more_needed
 from epochwise.subjects.models import ModelSpec
 
 _SHAPES = (
@@ -94,24 +94,27 @@ def load_subject(spec: ModelSpec, data: Dataset, *, backend: str, batch_size: in
     return _finished(model, layout, name=spec.name, plain=plain, backend=chosen)
 
 
-def load_alone(spec: ModelSpec, *, backend: str, batch_size: int, seed: int) -> Subject:
+def load_alone(spec: ModelSpec, *, backend: str, batch_size: int, seed: int, sample: tuple[int, ...] | None = None) -> Subject:
     """Make the model that a MODEL string names when there is no data to fit it to, as for counting.
 
-    The data of the subject are zeros of the shape that the model itself has. A function that must be given shapes is given
-    those of Fashion-MNIST, and so is a model that does not know its input. A function may also give ``(module, x)`` or
-    ``(module, x, y)``, a plain module with features and labels as for :func:`epochwise.count`.
+    The data of the subject are zeros of the shape that the model itself has, or what a compiled Keras model says of its inputs
+    and its loss of the labels. A function that must be given shapes is given those of Fashion-MNIST, and so is a model that
+    does not know its input. A function may also give ``(module, x)`` or ``(module, x, y)``, a plain module with features and
+    labels as for :func:`epochwise.count`.
 
     Args:
         spec: from :func:`epochwise.subjects.models.parse_model`.
         backend: as for :func:`load_subject`.
         batch_size: how many samples of zeros.
         seed: set in every random generator before the model is built.
+        sample: shape of one sample, where the model leaves sizes open. A model that is not a compiled Keras model needs to be
+            told its classes as well, which its loss would say.
 
     Raises:
         EpochwiseError: as :func:`load_subject`.
     """
     chosen = choose_backend(backend)
-    x = np.zeros((batch_size, *_USUAL_SAMPLE), np.float32)
+    x = np.zeros((batch_size, *(sample or _USUAL_SAMPLE)), np.float32)
     data = dataclasses.replace(make_dataset("zeros", x, np.arange(batch_size) % _USUAL_CLASSES), classes=_USUAL_CLASSES)
     model, plain, layout = _model_for(spec, data, chosen, seed, alone=True)
     if isinstance(model, tuple):
@@ -120,10 +123,15 @@ def load_alone(spec: ModelSpec, *, backend: str, batch_size: int, seed: int) -> 
     if not plain:
         from epochwise.subjects import keras
 
+        if sample is not None and model.compiled:
+            return Subject(name=spec.name, backend=chosen, model=model, data=layout, batch=(x, None))
         own = keras.zeros_for(model, batch_size)
         if own is None and model.compiled:
-            return Subject(name=spec.name, backend=chosen, model=model, data=layout)
+            said = (None, None) if getattr(model, "inputs", None) else None  # what the model itself says
+            return Subject(name=spec.name, backend=chosen, model=model, data=layout, batch=said)
         layout = own or layout
+    if sample is not None:
+        raise more_needed(sample, None)
     return _finished(model, layout, name=spec.name, plain=plain, backend=chosen)
 
 
