@@ -5,8 +5,8 @@ Nothing below 5 % of the epoch is named.
 
 from __future__ import annotations
 
-from epochwise.explaining.causes import KERNELS
 from epochwise.explaining.explanation import ModelExplanation, Part, WhatIf
+from epochwise.explaining.vocabulary import KERNELS
 from epochwise.explaining.wording import FRAMEWORKS, listed, percent, seconds_text, times
 
 LEAST_SHARE = 0.05

@@ -40,13 +40,16 @@ class Part(msgspec.Struct, frozen=True):
     """Where some of the epoch goes.
 
     Attributes:
-        name: a layer, ``(loss)``, ``(metrics)``, ``(optimizer)``, ``waiting``, ``turn between epochs`` or ``unattributed``.
+        name: a layer, ``(loss)``, ``(metrics)``, ``(optimizer)``, ``dispatch and Python``, ``input pipeline``,
+            ``callback <class>``, ``validation``, ``turn between epochs`` or ``unattributed``.
         phase: ``forward``, ``backward``, ``update``, or ``None`` where that has no meaning.
         seconds: of an epoch.
         share: of the epoch.
         roofline_seconds: the least that this layer and phase can take on this machine; ``None`` where nothing was counted.
         flops_per_second: achieved, 2 FLOPs for each MAC; ``None`` where there are no MACs.
         bytes_per_second: achieved, of the bytes at the layer's borders; ``None`` where there are none.
+        low: the least over the rounds of profiling; ``None`` where it was not profiled.
+        high: the most.
     """
 
     name: str
@@ -56,6 +59,8 @@ class Part(msgspec.Struct, frozen=True):
     roofline_seconds: float | None = None
     flops_per_second: float | None = None
     bytes_per_second: float | None = None
+    low: float | None = None
+    high: float | None = None
 
     @property
     def times_roofline(self) -> float | None:
@@ -63,27 +68,56 @@ class Part(msgspec.Struct, frozen=True):
         return self.seconds / self.roofline_seconds if self.roofline_seconds else None
 
 
+class PlaceSeconds(msgspec.Struct, frozen=True):
+    """Seconds of an epoch that a cause takes in one place: a layer and phase, a callback, a part of the step."""
+
+    name: str
+    phase: str | None
+    seconds: float
+
+
 class Cause(msgspec.Struct, frozen=True):
     """Why an epoch takes some of its time.
 
     Attributes:
-        name: ``arithmetic``, ``memory traffic``, ``kernel path``, ``per-step overhead``, ``turn between epochs``, or
-            ``kernel path or per-step overhead`` where no profile could be made.
+        name: ``arithmetic``, ``memory traffic``, ``kernel path``, ``per-step overhead``, ``number of steps``,
+            ``optimizer sweep``, ``lowering``, ``input pipeline``, ``callbacks and validation``, ``threads``, ``denormals``,
+            ``device transfer``, ``turn between epochs``, ``unattributed``; ``kernel path or per-step overhead`` where no
+            profile could be made; ``compilation`` among those of the first epoch.
         seconds: of an epoch; the causes of a model add up to its epoch.
         evidence: what was measured, in a sentence.
+        sure: ``high``: timed directly, or by taking the cause away; ``medium``: from the profile or a roofline; ``low``: what
+            is left when everything else is known.
+        rule: how it was found, in a sentence.
+        remedy: what would remove it, in a sentence; empty where nothing is known that would.
+        left_seconds: epoch that would be left without it; ``None`` where nothing is known that would remove it.
+        places: where it takes its seconds, most first; empty where that has no meaning.
     """
 
     name: str
     seconds: float
     evidence: str
+    sure: str = "medium"
+    rule: str = ""
+    remedy: str = ""
+    left_seconds: float | None = None
+    places: tuple[PlaceSeconds, ...] = ()
+
+    @property
+    def place(self) -> str | None:
+        """The one place that has most of it, ``None`` where no place has half."""
+        if self.places and self.places[0].seconds >= self.seconds / 2:
+            return self.places[0].name
+        return None
 
 
 class WhatIf(msgspec.Struct, frozen=True):
     """What an epoch would take if one thing were otherwise.
 
     Attributes:
-        name: ``no waiting``, or ``kernels at the roofline``.
-        epoch_seconds: predicted; low and high if the profiler's cost fell wholly inside, or wholly outside the kernels.
+        name: ``no waiting``, ``kernels at the roofline``, or ``a batch of 256``.
+        epoch_seconds: predicted; low and high if the profiler's cost fell wholly inside, or wholly outside the kernels; for
+            another batch the 95 % interval of its step.
         assumption: what is taken to be otherwise, and what to stay.
     """
 
@@ -107,6 +141,7 @@ class ModelExplanation(msgspec.Struct, frozen=True, kw_only=True):
         factors: of the time identity.
         where: parts whose sum is the epoch, longest first.
         causes: whose sum is the epoch, longest first.
+        first_epoch_causes: why the first epoch takes longer than a later one, longest first.
         measurement: what this rests on.
     """
 
@@ -120,6 +155,7 @@ class ModelExplanation(msgspec.Struct, frozen=True, kw_only=True):
     factors: Factors
     where: tuple[Part, ...]
     causes: tuple[Cause, ...]
+    first_epoch_causes: tuple[Cause, ...] = ()
     measurement: ModelMeasurement
 
 

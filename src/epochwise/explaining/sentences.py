@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 
-from epochwise.explaining.causes import KERNELS
 from epochwise.explaining.explanation import FactorRatio, ModelExplanation
 from epochwise.explaining.places import busy_by_layer
+from epochwise.explaining.vocabulary import KERNELS
 from epochwise.explaining.wording import listed, percent, seconds_text, times
 from epochwise.measuring.measurement import Interval
 

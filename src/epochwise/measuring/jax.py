@@ -11,15 +11,21 @@ from typing import Any
 
 import jax
 
-from epochwise.measuring.hlo import NOWHERE, places_of_instructions
-from epochwise.measuring.intervals import kernel_times
-from epochwise.measuring.messages import ProfiledSteps
+from epochwise.measuring.conditions import cores, on_processors
+from epochwise.measuring.hlo import places_of_instructions
+from epochwise.measuring.intervals import typical_step
+from epochwise.measuring.messages import Condition, ProfiledSteps
 from epochwise.measuring.places import Places, scope_name
-from epochwise.measuring.xplane import WINDOW, Place, TraceEvent, kernel_events
-from epochwise.tracing.keras import StepHooks
+from epochwise.measuring.xplane import NOWHERE, WINDOW, Shares, TraceEvent, fused_note, read_events
+from epochwise.tracing.keras import StepHooks, intercept
+from epochwise.tracing.recorder import LayerRecorder
 
 HOST_TRACER_LEVEL = 2
 """The level at which XLA's CPU runtime records its thunks."""
+
+
+CAN_CHANGE_THREADS = False
+"""Whether the framework lets the number of its threads be changed while it runs."""
 
 
 class ScopeHooks(StepHooks):
@@ -63,6 +69,14 @@ class JaxRuntime:
         self._window = jax.profiler.TraceAnnotation(WINDOW)
         self._window.__enter__()
 
+    def annotate(self, name: str) -> contextlib.AbstractContextManager[object]:
+        """A region of the host in the recording."""
+        return jax.profiler.TraceAnnotation(name)
+
+    def inspect(self) -> dict[str, float]:
+        """The threads that kernels run on; its kernels take denormal numbers for zero."""
+        return {"threads": float(cores())}
+
     def stop_profiler(self, steps: int) -> ProfiledSteps:
         """End recording and read it."""
         self._window.__exit__(None, None, None)
@@ -72,14 +86,16 @@ class JaxRuntime:
         with self._folder as folder:
             (path,) = Path(folder).rglob("*.xplane.pb")
             data = jax.profiler.ProfileData.from_file(str(path))
-        found = self._place_of_instruction
-        events = kernel_events(_events(data), lambda name: found.get(name, NOWHERE), lambda _: NOWHERE)
-        kernels = kernel_times(events, steps)
-        return ProfiledSteps(self.tool, sum(kernel.seconds_per_step for kernel in kernels), kernels)
+        found = self._shares_of_instruction
+        kernels, spans = read_events(
+            _events(data), instruction=lambda name: found.get(name, ()), node=lambda _: NOWHERE, scope=self._places.of_scope
+        )
+        step = typical_step(kernels, spans, steps)
+        return ProfiledSteps(self.tool, step.kernels, step.idle, step.stays, step.wall, fused_note(found.values()))
 
     @functools.cached_property
-    def _place_of_instruction(self) -> dict[str, Place]:
-        """Layer and phase of each instruction of the compiled training step.
+    def _shares_of_instruction(self) -> dict[str, Shares]:
+        """Layers and phases of each instruction of the compiled training step.
 
         JAX does not give out the executable that ``fit`` runs, so the step is compiled once more; the compiler is
         deterministic, and instructions that it would name otherwise are simply not found.
@@ -89,6 +105,13 @@ class JaxRuntime:
         return places_of_instructions(
             compiled.as_text() or "", lambda operation: self._places.of(operation, backward="transpose(" in operation)
         )
+
+
+def keras_runtime(
+    model: Any, recorder: LayerRecorder, places: Places, batch: tuple[Any, Any]
+) -> tuple[JaxRuntime, contextlib.AbstractContextManager[object]]:
+    """The runtime for a Keras model, and the scopes that must be open while its step is traced."""
+    return JaxRuntime(model, places, batch), intercept(model, recorder, ScopeHooks())
 
 
 def _state(model: Any) -> tuple[list[Any], ...]:
@@ -108,6 +131,12 @@ def _events(data: Any) -> list[TraceEvent]:
         for line in plane.lines
         for event in line.events
     ]
+
+
+def under(model: Any, condition: Condition) -> contextlib.AbstractContextManager[None]:
+    """Hold a condition while the context is open: on one processor where one thread is asked for, since pools are fixed."""
+    del model
+    return on_processors(condition.threads)
 
 
 def device(model: Any) -> str:

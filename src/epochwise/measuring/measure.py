@@ -19,6 +19,7 @@ from epochwise.machines.machine import Machine
 from epochwise.measuring.measurement import Measurement
 from epochwise.measuring.messages import Load, Loaded
 from epochwise.measuring.players import Player
+from epochwise.measuring.probes import PROBE_SHARE, conditions_for, probe
 from epochwise.measuring.statistics import FEWEST_FOR_INTERVAL, paired_ratio
 from epochwise.measuring.track import LEAD_IN_SHARE, LONGEST_LEAD_IN, Track, expect, record
 from epochwise.measuring.workers import Worker
@@ -44,9 +45,9 @@ STEPS_WORTH_TIMING = 16
 SHORTEST_BLOCK_SECONDS = 0.05
 LEAST_SHARE = 1 / 3
 """Of the time of a pair, for the faster model: its steps are the noisier ones."""
-PROFILE_ROUNDS = 3
-PROFILE_SECONDS = 0.5
-MOST_PROFILED_STEPS = 60
+PROFILE_ROUNDS = 4
+PROFILE_SECONDS = 0.4
+MOST_PROFILED_STEPS = 40
 FINISH_SHARE = 0.5
 """An epoch under way when the budget is spent is finished if that takes no more than this share of the budget."""
 LOAD_WORTH_SAYING_CORES = 0.15
@@ -136,6 +137,7 @@ class _Schedule:
         self._finish_epochs()
         self._load_cores = others.processors()
         self._profile()
+        self._probe()
 
     def _own_seconds(self) -> float:
         """Processor time of this process and its workers."""
@@ -186,6 +188,16 @@ class _Schedule:
                 self._progress(self.seconds, self.seconds, f"profiling {track.player.name} ({number + 1} of {PROFILE_ROUNDS})")
                 steps = max(2, min(MOST_PROFILED_STEPS, round(PROFILE_SECONDS / track.step_seconds), track.steps_per_epoch - 2))
                 track.profile(steps)
+
+    def _probe(self) -> None:
+        """Try each model with one thing changed at a time."""
+        for track in self.tracks:
+            found = track.go(0, 1, inspect=True).found
+            for name, condition in conditions_for(track.loaded, found).items():
+                self._progress(self.seconds, self.seconds, f"trying {track.player.name}: {name}")
+                made = probe(track, name, condition, found, PROBE_SHARE * self.seconds)
+                if made is not None:
+                    track.probes.append(made)
 
     def measured(self) -> Measured:
         loaded = [track.loaded for track in self.tracks]

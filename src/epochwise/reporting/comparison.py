@@ -14,7 +14,6 @@ from rich.text import Text
 from epochwise.explaining.explanation import Comparison, ModelExplanation
 from epochwise.reporting.contents import (
     JOINED,
-    QUIET,
     CauseRow,
     FactorRow,
     cause_rows,
@@ -25,6 +24,7 @@ from epochwise.reporting.contents import (
     headline,
     largest,
     profiler,
+    quiet,
     setting,
     units_of,
 )
@@ -161,7 +161,7 @@ def _parts(model: ModelExplanation, unit: Unit, width: int) -> Table:
     table.add_column("share", justify="right", width=SHARE_COLUMNS, no_wrap=True)
     table.add_column("", width=BAR_COLUMNS, no_wrap=True)
     for part in rows:
-        style = DIM if part.name in QUIET else ""
+        style = DIM if quiet(part) else ""
         text = Text(label(part.name, part.phase, columns), style)
         table.add_row(text, unit.text(part.seconds), share_text(part.share), Text(bar(part.share, BAR_COLUMNS), style))
     epoch = model.epoch_seconds.median
@@ -206,6 +206,6 @@ def evidence_of(models: tuple[ModelExplanation, ...]) -> RenderableType | None:
     """What was measured for each cause that matters."""
     lines: list[RenderableType] = []
     for model in models:
-        for name, found in evidence(model, LEAST_EVIDENCE):
-            lines.append(Padding(Text.assemble((f"{model.name}, {name}: ", "bold"), found), (0, 0, 0, 2)))
+        for cause, found in evidence(model, LEAST_EVIDENCE):
+            lines.append(Padding(Text.assemble((f"{model.name}, {cause.name}: ", "bold"), found), (0, 0, 0, 2)))
     return Group(heading("Evidence"), *lines) if lines else None

@@ -137,6 +137,7 @@ def _explanation(explanation: Explanation) -> dict[str, Any]:
                 unit.text(cause.seconds),
                 cause,
                 cause.seconds / epoch,
+                contents.told(cause),
             )
             for cause in model.causes
         ],
