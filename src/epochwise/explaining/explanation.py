@@ -106,9 +106,11 @@ class Cause(msgspec.Struct, frozen=True):
     @property
     def place(self) -> str | None:
         """The one place that has most of it, ``None`` where no place has half."""
-        if self.places and self.places[0].seconds >= self.seconds / 2:
-            return self.places[0].name
-        return None
+        by_name: dict[str, float] = {}
+        for place in self.places:
+            by_name[place.name] = by_name.get(place.name, 0.0) + place.seconds
+        most = max(by_name, key=lambda name: by_name[name], default=None)
+        return most if most is not None and by_name[most] >= self.seconds / 2 else None
 
 
 class WhatIf(msgspec.Struct, frozen=True):
@@ -176,6 +178,48 @@ class FactorRatio(msgspec.Struct, frozen=True):
     high: float | None = None
 
 
+class PartDifference(msgspec.Struct, frozen=True):
+    """What a part adds to the difference of two epochs.
+
+    Attributes:
+        name: as in :class:`Part`.
+        phase: as in :class:`Part`.
+        first: seconds of the first model's epoch; ``None`` where that has no such part.
+        second: of the second's.
+        seconds: second minus first.
+    """
+
+    name: str
+    phase: str | None
+    first: float | None
+    second: float | None
+    seconds: float
+
+
+class CauseDifference(msgspec.Struct, frozen=True):
+    """What a cause adds to the difference of two epochs.
+
+    Attributes:
+        name: as in :class:`Cause`.
+        seconds: second model's minus first's; these add up to the difference.
+        share: of the difference; negative for a cause that works against it.
+        evidence: what was measured of the model that has more of it.
+        sure: as in :class:`Cause`.
+        remedy: what would remove it there; empty where nothing is known that would.
+        left_seconds: that model's epoch without it.
+        places: where it makes the difference, most first.
+    """
+
+    name: str
+    seconds: float
+    share: float
+    evidence: str
+    sure: str
+    remedy: str
+    left_seconds: float | None
+    places: tuple[PlaceSeconds, ...] = ()
+
+
 class Comparison(Record, frozen=True, kw_only=True):
     """Why an epoch of the second model takes so many times as long as one of the first.
 
@@ -185,6 +229,8 @@ class Comparison(Record, frozen=True, kw_only=True):
         models: first and second.
         ratio: second's epoch time over first's.
         factors: whose product is the ratio's median.
+        differences: what each part adds to the difference of the epochs, largest first.
+        causes: what each cause adds to it, largest first.
         machine: what the roofline rests on.
         measurement: how it was measured.
         answer: in sentences.
@@ -196,6 +242,8 @@ class Comparison(Record, frozen=True, kw_only=True):
     models: tuple[ModelExplanation, ModelExplanation]
     ratio: Interval
     factors: tuple[FactorRatio, ...]
+    differences: tuple[PartDifference, ...] = ()
+    causes: tuple[CauseDifference, ...] = ()
     machine: Machine
     measurement: MeasurementSummary
     answer: str
