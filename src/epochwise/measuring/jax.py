@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,28 +37,32 @@ class ScopeHooks(StepHooks):
         return jax.named_scope(scope_name(call))
 
 
-class JaxRuntime:
-    """What the gate needs of JAX, for a Keras model whose ``fit`` is under way.
+class LoopRuntime:
+    """What the gate needs of JAX, for a loop of the user's own; kernels belong to no layer that is known.
 
-    Args:
-        model: being trained.
-        places: reads the scopes that :class:`ScopeHooks` opened.
-        batch: one batch ``(x, y)`` as ``fit`` sees it.
+    Attributes:
+        newest: what the last step gave, to be waited for.
     """
 
     tool = "jax.profiler"
 
-    def __init__(self, model: Any, places: Places, batch: tuple[Any, Any]) -> None:
-        self._model = model
-        self._places = places
-        self._batch = batch
+    def __init__(self) -> None:
+        self.newest: Any = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._window: Any = None
 
     def synchronize(self) -> None:
-        """Wait until the newest state of the model has been computed."""
-        if getattr(self._model, "_jax_state", None) is not None:
-            jax.block_until_ready(_state(self._model))
+        """Wait until what the last step gave has been computed."""
+        if self.newest is not None:
+            jax.block_until_ready(self.newest)
+
+    def inspect(self) -> dict[str, float]:
+        """The threads that kernels run on; its kernels take denormal numbers for zero."""
+        return {"threads": float(cores())}
+
+    def annotate(self, name: str) -> contextlib.AbstractContextManager[object]:
+        """A region of the host in the recording."""
+        return jax.profiler.TraceAnnotation(name)
 
     def start_profiler(self) -> None:
         """Record kernels, without the Python tracer."""
@@ -69,14 +74,6 @@ class JaxRuntime:
         self._window = jax.profiler.TraceAnnotation(WINDOW)
         self._window.__enter__()
 
-    def annotate(self, name: str) -> contextlib.AbstractContextManager[object]:
-        """A region of the host in the recording."""
-        return jax.profiler.TraceAnnotation(name)
-
-    def inspect(self) -> dict[str, float]:
-        """The threads that kernels run on; its kernels take denormal numbers for zero."""
-        return {"threads": float(cores())}
-
     def stop_profiler(self, steps: int) -> ProfiledSteps:
         """End recording and read it."""
         self._window.__exit__(None, None, None)
@@ -86,12 +83,47 @@ class JaxRuntime:
         with self._folder as folder:
             (path,) = Path(folder).rglob("*.xplane.pb")
             data = jax.profiler.ProfileData.from_file(str(path))
-        found = self._shares_of_instruction
+        found = self.shares()
         kernels, spans = read_events(
-            _events(data), instruction=lambda name: found.get(name, ()), node=lambda _: NOWHERE, scope=self._places.of_scope
+            _events(data), instruction=lambda name: found.get(name, ()), node=lambda _: NOWHERE, scope=lambda _: NOWHERE
         )
         step = typical_step(kernels, spans, steps)
         return ProfiledSteps(self.tool, step.kernels, step.idle, step.stays, step.wall, fused_note(found.values()))
+
+    def shares(self) -> dict[str, Shares]:
+        """Layers and phases of each compiled instruction, as far as they are known."""
+        return {}
+
+
+def loop_runtime(model: Any, recorder: LayerRecorder, places: Places) -> LoopRuntime:
+    """The runtime for a loop of the user's own."""
+    del model, recorder, places
+    return LoopRuntime()
+
+
+class JaxRuntime(LoopRuntime):
+    """What the gate needs of JAX, for a Keras model whose ``fit`` is under way.
+
+    Args:
+        model: being trained.
+        places: reads the scopes that :class:`ScopeHooks` opened.
+        batch: gives one batch ``(x, y)`` as ``fit`` sees it.
+    """
+
+    def __init__(self, model: Any, places: Places, batch: Callable[[], Any]) -> None:
+        super().__init__()
+        self._model = model
+        self._places = places
+        self._batch = batch
+
+    def synchronize(self) -> None:
+        """Wait until the newest state of the model has been computed."""
+        if getattr(self._model, "_jax_state", None) is not None:
+            jax.block_until_ready(_state(self._model))
+
+    def shares(self) -> dict[str, Shares]:
+        """Layers and phases of the compiled step."""
+        return self._shares_of_instruction
 
     @functools.cached_property
     def _shares_of_instruction(self) -> dict[str, Shares]:
@@ -101,14 +133,14 @@ class JaxRuntime:
         deterministic, and instructions that it would name otherwise are simply not found.
         """
         state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), _state(self._model))
-        compiled = jax.jit(self._model.train_step, donate_argnums=0).lower(state, self._batch).compile()
+        compiled = jax.jit(self._model.train_step, donate_argnums=0).lower(state, self._batch()).compile()
         return places_of_instructions(
             compiled.as_text() or "", lambda operation: self._places.of(operation, backward="transpose(" in operation)
         )
 
 
 def keras_runtime(
-    model: Any, recorder: LayerRecorder, places: Places, batch: tuple[Any, Any]
+    model: Any, recorder: LayerRecorder, places: Places, batch: Callable[[], Any]
 ) -> tuple[JaxRuntime, contextlib.AbstractContextManager[object]]:
     """The runtime for a Keras model, and the scopes that must be open while its step is traced."""
     return JaxRuntime(model, places, batch), intercept(model, recorder, ScopeHooks())

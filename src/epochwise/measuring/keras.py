@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -68,7 +68,7 @@ def train(model: Any, arguments: dict[str, Any], gate: Gate) -> None:
     callbacks = list(arguments.get("callbacks") or ())
     gate.begin()
     try:
-        with _told(model, callbacks, gate):
+        with told(model, {type(each) for each in callbacks}, gate):
             model.fit(**{**arguments, "epochs": ENDLESS, "verbose": 0, "callbacks": [*callbacks, GateCallback(gate)]})
     except ChangeCondition:
         raise
@@ -95,8 +95,15 @@ def under(model: Any, condition: Condition) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _told(model: Any, callbacks: list[Any], gate: Gate) -> Iterator[None]:
-    """Tell the clock when ``fit`` waits for a batch, is in a callback or validates, and when an epoch's steps are over."""
+def told(model: Any, callbacks: Iterable[type], gate: Gate, see: Callable[[Any], None] = lambda batch: None) -> Iterator[None]:
+    """Tell the clock when ``fit`` waits for a batch, is in a callback or validates, and when an epoch's steps are over.
+
+    Args:
+        model: that is trained.
+        callbacks: classes of the callbacks to tell of.
+        gate: whose clock is told.
+        see: is given the first batch, where batches pass through Python.
+    """
     clock = gate.clock
 
     def steps_of_epoch(original: Callable[..., Any], iterator: Any) -> Iterator[Any]:
@@ -109,7 +116,7 @@ def _told(model: Any, callbacks: list[Any], gate: Gate) -> Iterator[None]:
         gate.steps_ended()
 
     def batches(original: Callable[..., Any], iterator: Any) -> Any:
-        return _Timed(original(iterator), clock)
+        return _Timed(original(iterator), clock, see)
 
     def validation(original: Callable[..., Any], this: Any, *args: Any, **kwargs: Any) -> Any:
         gate.steps_ended()
@@ -127,7 +134,7 @@ def _told(model: Any, callbacks: list[Any], gate: Gate) -> Iterator[None]:
                 if "_get_iterator" in vars(kind):
                     patches.enter_context(patched(kind, "_get_iterator", batches))
         patches.enter_context(patched(type(model), "evaluate", validation))
-        for kind in dict.fromkeys(type(each) for each in callbacks):
+        for kind in callbacks:
             for name in HOOKS:
                 if not getattr(getattr(kind, name), "_is_default", False):  # Keras's own mark of a hook that does nothing
                     patches.enter_context(patched(kind, name, callback))
@@ -137,9 +144,10 @@ def _told(model: Any, callbacks: list[Any], gate: Gate) -> Iterator[None]:
 class _Timed:
     """An iterator over batches that tells the clock while it fetches one."""
 
-    def __init__(self, batches: Any, clock: HostClock) -> None:
+    def __init__(self, batches: Any, clock: HostClock, see: Callable[[Any], None]) -> None:
         self._batches = batches
         self._clock = clock
+        self._see: Callable[[Any], None] | None = see
 
     def __iter__(self) -> _Timed:
         with self._clock.stay(INPUT):
@@ -148,7 +156,11 @@ class _Timed:
 
     def __next__(self) -> Any:
         with self._clock.stay(INPUT):
-            return next(self._iterator)
+            batch = next(self._iterator)
+        if self._see is not None:
+            self._see(batch)
+            self._see = None
+        return batch
 
 
 HOOKS = tuple(

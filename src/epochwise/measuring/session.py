@@ -131,7 +131,7 @@ def _train_under(condition: Condition, subject: Subject, batch_size: int, channe
             module.train(model, module.batches_for(data, batch_size), loss, subject.optimizer, Gate(channel, runtime, evaluate))
             return
         keras_part = import_module("epochwise.measuring.keras")
-        runtime, scopes = module.keras_runtime(model, recorder, places, keras_part.sample_of(data, batch_size))
+        runtime, scopes = module.keras_runtime(model, recorder, places, lambda: keras_part.sample_of(data, batch_size))
         evaluate = _evaluation(data, lambda: keras_part.evaluate(model, data.x_test, data.y_test))
         with keras_part.under(model, condition), scopes:
             keras_part.train(model, keras_part.arguments_of(data, batch_size), Gate(channel, runtime, evaluate))

@@ -103,7 +103,7 @@ class TensorFlowRuntime:
     Args:
         model: being trained.
         places: reads the scopes that :class:`ScopeHooks` or :class:`EagerHooks` opened.
-        batch: one batch ``(x, y)`` as ``fit`` sees it.
+        batch: gives one batch ``(x, y)`` as ``fit`` sees it; ``None`` where that is not known.
         layers: for a model that runs operation by operation: opens its scopes while it is entered.
     """
 
@@ -113,7 +113,7 @@ class TensorFlowRuntime:
         self,
         model: Any,
         places: Places,
-        batch: tuple[Any, Any],
+        batch: Callable[[], Any],
         layers: Callable[[], contextlib.AbstractContextManager[object]] | None = None,
     ) -> None:
         self._model = model
@@ -175,16 +175,17 @@ class TensorFlowRuntime:
         The step is compiled once more, since Keras does not give out the function that ``fit`` runs; the compiler is
         deterministic, and instructions that it would name otherwise are simply not found.
         """
-        if self._model.run_eagerly or not self._model.jit_compile:
+        sample = None if self._model.run_eagerly or not self._model.jit_compile else self._batch()
+        if sample is None:
             return {}
         step = tf.function(self._model.train_step, jit_compile=True, reduce_retracing=True)
-        batch = tuple(tf.convert_to_tensor(part) for part in self._batch)
+        batch = tuple(tf.convert_to_tensor(part) for part in sample)
         text = step.experimental_get_compiler_ir(batch)(stage="optimized_hlo")
         return places_of_instructions(text, self._place_of_node)
 
 
 def keras_runtime(
-    model: Any, recorder: LayerRecorder, places: Places, batch: tuple[Any, Any]
+    model: Any, recorder: LayerRecorder, places: Places, batch: Callable[[], Any]
 ) -> tuple[TensorFlowRuntime, contextlib.AbstractContextManager[object]]:
     """The runtime for a Keras model, and what must be open while it trains: the scopes of a graph while that is traced.
 

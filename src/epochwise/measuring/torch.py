@@ -112,11 +112,20 @@ class TorchRuntime:
 
 
 def keras_runtime(
-    model: Any, recorder: LayerRecorder, places: Places, batch: tuple[Any, Any]
+    model: Any, recorder: LayerRecorder, places: Places, batch: Callable[[], Any]
 ) -> tuple[TorchRuntime, contextlib.AbstractContextManager[object]]:
     """The runtime for a Keras model, and what must be open while it trains: nothing, scopes come with the profiler."""
     del batch
     return TorchRuntime(model, lambda: intercept(model, recorder, ScopeHooks()), places), contextlib.nullcontext()
+
+
+def loop_runtime(model: Any, recorder: LayerRecorder, places: Places) -> TorchRuntime:
+    """The runtime for a loop of the user's own; without a model layers are not told apart."""
+    if model is None:
+        return TorchRuntime(torch.nn.Module(), contextlib.nullcontext, places)
+    return TorchRuntime(
+        model, lambda: module_layers(model, ScopedLoss(lambda outputs, labels: None, recorder), recorder), places
+    )
 
 
 class ScopedLoss:

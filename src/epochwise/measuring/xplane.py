@@ -69,6 +69,9 @@ EAGER_COSTS_NOTHING = frozenset(("ReadVariableOp", "Shape", "Identity", "_EagerC
 """Operations that compute nothing, and only hand on what is there or give it another shape."""
 LONGEST_SCOPE_NANOSECONDS = 60e9
 
+CALLBACK = "callback"
+"""In the name of a kernel of XLA's that calls Python."""
+
 INPUT_THREADS = "tf_data"
 """Threads of TensorFlow's input pipeline; what runs on them is not the step's work."""
 
@@ -147,9 +150,13 @@ def _hlo_events(events: Iterable[TraceEvent], shares_of: Callable[[str], Shares]
         elif event.name.startswith("end: ") and "_c" in event.stats:
             ends[event.stats["_c"]] = event.end
     found: list[KernelEvent] = []
+    python = sorted(event.start for event in kernels if CALLBACK in event.name)
     for event in kernels:
         instruction = str(event.stats["hlo_op"])
         end = max(event.end, ends.get(event.stats.get("_p"), event.end))
+        called = bisect.bisect_right(python, event.start)
+        if CALLBACK not in event.name and called < len(python) and python[called] < end:
+            end = python[called]  # its end is told late: what comes next runs Python on the thread that would tell it
         found += _pieces(event.start, end, instruction, shares_of(instruction))
     return found
 
