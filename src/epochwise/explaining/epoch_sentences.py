@@ -21,7 +21,7 @@ def answer(model: ModelExplanation, predicted: tuple[WhatIf, ...]) -> str:
         model: explained.
         predicted: its what-ifs.
     """
-    sentences = [_time(model), _start(model), _best(model), _causes(model), _layers(model), _to_do(model)]
+    sentences = [_time(model), _start(model), _best(model), _causes(model), _layers(model), _to_do(model), _growth(model)]
     sentences.append(_could_be(model, predicted))
     return " ".join(sentence for sentence in sentences if sentence)
 
@@ -90,6 +90,14 @@ def _layers(model: ModelExplanation) -> str:
         return ""
     items = [f"{part.name} {part.phase} ({seconds_text(part.seconds)}{_against_best(part)})" for part in named]
     return f"Most is lost in {listed(items)}."
+
+
+def _growth(model: ModelExplanation) -> str:
+    """Steps that grew slower while they were measured."""
+    grown = model.measurement.growth
+    if grown is None:
+        return ""
+    return f"Steps grow slower as training goes on, by {percent(grown.share)} while this was measured: {grown.evidence}."
 
 
 def _lost(part: Part) -> float:

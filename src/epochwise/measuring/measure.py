@@ -117,6 +117,7 @@ class _Schedule:
         self.interrupted = False
         self._progress = progress or (lambda done, total, text: None)
         self._load_cores: float | None = None
+        self._load_names = ""
 
     @property
     def pairs(self) -> int:
@@ -136,6 +137,8 @@ class _Schedule:
         self._alternate()
         self._finish_epochs()
         self._load_cores = others.processors()
+        if self._load_cores > LOAD_WORTH_SAYING_CORES:
+            self._load_names = others.names()
         self._profile()
         self._probe()
 
@@ -192,7 +195,7 @@ class _Schedule:
     def _probe(self) -> None:
         """Try each model with one thing changed at a time."""
         for track in self.tracks:
-            found = track.go(0, 1, inspect=True).found
+            track.found = found = track.go(0, 1, inspect=True).found
             for name, condition in conditions_for(track.loaded, found).items():
                 self._progress(self.seconds, self.seconds, f"trying {track.player.name}: {name}")
                 made = probe(track, name, condition, found, PROBE_SHARE * self.seconds)
@@ -202,6 +205,10 @@ class _Schedule:
     def measured(self) -> Measured:
         loaded = [track.loaded for track in self.tracks]
         return Measured(self._measurement(), tuple(what.counts for what in loaded), tuple(what.accelerator for what in loaded))
+
+    def _others(self, track: Track) -> list[list[float]]:
+        """Step times of the other models, block by block."""
+        return [[block.step_seconds for block in other.blocks] for other in self.tracks if other is not track]
 
     def _measurement(self) -> Measurement:
         pairs = self.pairs
@@ -213,13 +220,13 @@ class _Schedule:
         notes = []
         if self._load_cores is not None and self._load_cores > LOAD_WORTH_SAYING_CORES:
             notes.append(
-                f"Other programs used {self._load_cores:.1f} cores while this was measured;"
+                f"Other programs used {self._load_cores:.1f} cores while this was measured{self._load_names};"
                 " intervals are wider than on a quiet machine."
             )
         if self.interrupted:
             notes.append(f"Interrupted after {pairs} blocks of each model; what was measured until then is kept.")
         return Measurement(
-            models=tuple(record(track, pairs) for track in self.tracks),
+            models=tuple(record(track, pairs, self._others(track)) for track in self.tracks),
             ratio=ratio,
             pairs=pairs,
             budget_seconds=self.seconds,

@@ -187,6 +187,25 @@ class Probe(msgspec.Struct, frozen=True):
     found: dict[str, float] = msgspec.field(default_factory=dict)
 
 
+class Growth(msgspec.Struct, frozen=True):
+    """Steps that grow slower while a model trains.
+
+    Attributes:
+        share: how much longer a step of the last quarter of the blocks takes than one of the first: 0.5 is half as much again.
+        low: of its 95 % interval (bootstrap).
+        high: of its interval.
+        share: how much longer a step of the last quarter of the blocks takes than one of the first: 0.5 is half as much more.
+            ``unknown``.
+        evidence: what was measured, in a sentence.
+    """
+
+    share: float
+    low: float
+    high: float
+    cause: str
+    evidence: str
+
+
 class ModelMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     """One model's part of a measurement.
 
@@ -209,6 +228,7 @@ class ModelMeasurement(msgspec.Struct, frozen=True, kw_only=True):
         epochs: what was known at the end of each epoch that was run to its end.
         profile: ``None`` where it was not made.
         probes: steps with one thing changed, to see what it costs.
+        growth: of the time of a step while the model trained; ``None`` where there was none to speak of.
         threads: threads that the framework uses, by its own name for each pool.
         versions: of the framework and what it stands on.
         device: where the kernels ran: ``cpu``, or the framework's name of an accelerator.
@@ -233,6 +253,7 @@ class ModelMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     epochs: tuple[EpochEnd, ...]
     profile: Profile | None
     probes: tuple[Probe, ...] = ()
+    growth: Growth | None = None
     threads: dict[str, int]
     versions: dict[str, str]
     device: str

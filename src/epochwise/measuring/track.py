@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 
+from epochwise.measuring.growing import growth_of
 from epochwise.measuring.measurement import (
     TURN,
     Block,
@@ -23,13 +25,12 @@ from epochwise.measuring.measurement import (
 )
 from epochwise.measuring.messages import Condition, Go, Loaded, Paused, ProfiledSteps, Start
 from epochwise.measuring.players import Player
-from epochwise.measuring.statistics import growth, median_interval
+from epochwise.measuring.statistics import median_interval
 
 WARM_UP_SECONDS = 0.5
 FEWEST_STRETCHES = 4
 LEAD_IN_SHARE = 0.05
 LONGEST_LEAD_IN = 20
-GROWTH_WORTH_SAYING = 0.25
 STALL_SHARE = 0.05
 """Of an epoch: a turn that exceeds the usual one by more is said to have stalled."""
 
@@ -73,6 +74,8 @@ class Track:
         self.profiler_works = True
         self.notes: list[str] = list(loaded.notes)
         self.probes: list[Probe] = []
+        self.resident: list[int] = []  # after each block
+        self.found: dict[str, float] = {}
 
     @property
     def whole_epochs(self) -> bool:
@@ -143,6 +146,7 @@ class Track:
         paused = self.go(lead_in, self.block_steps)
         self.blocks.append(Block(started_at, self.block_steps, paused.seconds))
         self.hosts.append(paused.host)
+        self.resident.append(paused.resident_bytes)
         self.step_seconds = float(np.median([block.step_seconds for block in self.blocks]))
 
     def profile(self, steps: int) -> None:
@@ -220,8 +224,14 @@ class Track:
         return 0.0 if self.whole_epochs else (self.turn_seconds or 0.0)
 
 
-def record(track: Track, pairs: int) -> ModelMeasurement:
-    """The record of one model; of its blocks the first ``pairs`` are kept, as many as of the other model."""
+def record(track: Track, pairs: int, others: Sequence[Sequence[float]] = ()) -> ModelMeasurement:
+    """The record of one model.
+
+    Args:
+        track: of the model.
+        pairs: how many of its blocks are kept, as many as of the other model.
+        others: seconds of a step of the models measured in turn with it, block by block.
+    """
     values = track.epoch_values()[:pairs]
     steps = median_interval(values)
     turn = track.added_turn
@@ -239,10 +249,11 @@ def record(track: Track, pairs: int) -> ModelMeasurement:
             f" ({max(track.stalls):.2g} s at most, where {track.turn_seconds:.2g} s is usual)."
             " The seconds per epoch hold a usual turn."
         )
-    drift = growth([block.step_seconds for block in track.blocks])
-    if drift > GROWTH_WORTH_SAYING:
+    grown = growth_of([block.step_seconds for block in track.blocks], track.resident, track.found, others)
+    if grown is not None:
         notes.append(
-            f"Steps of {track.player.name} grew slower while being measured, by {drift:.0%} from first to last quarter."
+            f"Steps of {track.player.name} grew slower while being measured, by {grown.share:.0%} from first to last quarter"
+            f" (95 % interval {grown.low:.0%} to {grown.high:.0%}): {grown.evidence}."
         )
     complete = bool(track.epochs)
     first_epoch = (
@@ -269,6 +280,7 @@ def record(track: Track, pairs: int) -> ModelMeasurement:
         epochs=tuple(track.epochs),
         profile=_profile_of(track),
         probes=tuple(track.probes),
+        growth=grown,
         threads=loaded.threads,
         versions=loaded.versions,
         device=loaded.device,
