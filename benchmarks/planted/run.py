@@ -73,7 +73,7 @@ PLANTS = (
     Plant("huge embedding", "huge_embedding", ("optimizer sweep", "kernel path", "memory traffic"), "planted", "tokens"),
     Plant("denormal weights", "denormal", ("denormals",), backends=("torch", "pytorch")),
     Plant("much state", "much_state", ("optimizer sweep",), backends=KERAS),
-    Plant("copies", "copies", ("memory traffic",), "planted"),
+    Plant("copies", "copies", ("memory traffic",), "planted", backends=("tensorflow", "torch", "pytorch")),
     Plant("over-wide layer", "wide", ("kernel path", "arithmetic", "memory traffic", "optimizer sweep"), "planted"),
     Plant("slow pooling", "slow_pooling", ("kernel path",), "planted"),
 )
