@@ -18,6 +18,7 @@ from epochwise.reporting.contents import (
     FactorRow,
     cause_rows,
     common_unit,
+    difference_rows,
     evidence,
     factor_rows,
     facts,
@@ -33,6 +34,7 @@ from epochwise.reporting.machine import bar
 from epochwise.reporting.terminal import FASTER, SLOWER, Sized, around_one, blocks, heading, notes, pairs, plain_table, sides
 
 MOST_PARTS = 8
+MOST_DIFFERENCES = 8
 MOST_NAME_COLUMNS = 22
 SHARE_COLUMNS, BAR_COLUMNS = 7, 5
 BESIDE = SHARE_COLUMNS + BAR_COLUMNS + 3
@@ -49,6 +51,7 @@ def render(comparison: Comparison) -> RenderableType:
         _facts(comparison),
         Sized(lambda width: _factors(comparison, width)),
         Sized(lambda width: _where(comparison, width)),
+        Sized(lambda width: _difference(comparison, width)) if comparison.differences else None,
         _causes(comparison),
         evidence_of(comparison.models),
         notes([profiler(model) for model in comparison.models], "What the profiler cost (it is in no time above)"),
@@ -177,6 +180,25 @@ def label(name: str, phase: str | None, columns: int = 1000) -> str:
     return f"{shortened(name, columns - len(short) - 1)} {short}"
 
 
+def _difference(comparison: Comparison, width: int) -> Group:
+    """The parts that make the difference, largest first, adding up to it."""
+    rows = difference_rows(comparison, MOST_DIFFERENCES)
+    unit = common_unit(comparison)
+    heads = names(comparison, 14)
+    numbers = 3 * max(10, *(len(name) for name in heads)) + 6
+    columns = max(16, min(width - numbers, max(len(label(part.name, part.phase)) for part in rows)))
+    table = plain_table()
+    table.add_column("part", width=columns, no_wrap=True)
+    for name in (*heads, "difference"):
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    for part in rows:
+        style = DIM if part.phase is None else ""
+        table.add_row(Text(label(part.name, part.phase, columns), style), *_three(part.first, part.second, part.seconds, unit))
+    first, second = (model.epoch_seconds.median for model in comparison.models)
+    table.add_row(Text("epoch", "bold"), *_three(first, second, second - first, unit, "bold"))
+    return Group(heading("What makes the difference", f"in {unit.name} of an epoch, largest first"), table)
+
+
 def _causes(comparison: Comparison) -> Group:
     """Seconds by cause, adding up to the epochs and to their difference."""
     one, two = names(comparison, 14)
@@ -195,10 +217,17 @@ def _causes(comparison: Comparison) -> Group:
 
 
 def _seconds(row: CauseRow, unit: Unit, style: str = "") -> tuple[Text, Text, Text]:
+    return _three(row.first, row.second, row.difference, unit, style)
+
+
+def _three(
+    first: float | None, second: float | None, difference: float, unit: Unit, style: str = ""
+) -> tuple[Text, Text, Text]:
+    """Seconds of both models and their difference."""
     return (
-        Text(NOTHING if row.first is None else unit.text(row.first), style),
-        Text(NOTHING if row.second is None else unit.text(row.second), style),
-        Text(unit.text(row.difference, sign=True), style),
+        Text(NOTHING if first is None else unit.text(first), style),
+        Text(NOTHING if second is None else unit.text(second), style),
+        Text(unit.text(difference, sign=True), style),
     )
 
 

@@ -8,7 +8,15 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from epochwise.explaining.explanation import Cause, Comparison, Explanation, FactorRatio, ModelExplanation, Part
+from epochwise.explaining.explanation import (
+    Cause,
+    Comparison,
+    Explanation,
+    FactorRatio,
+    ModelExplanation,
+    Part,
+    PartDifference,
+)
 from epochwise.measuring.measurement import EpochEnd
 from epochwise.reporting.figures import NOTHING, Unit, digits, exact_text, interval_text, ratio_text, share_text, unit_for
 
@@ -316,6 +324,19 @@ def cause_rows(comparison: Comparison) -> list[CauseRow]:
     names = [name for name in CAUSES if name in one or name in two]
     names += [name for name in (*one, *two) if name not in names]
     return [CauseRow(name, one.get(name), two.get(name), CAUSES.get(name, "")) for name in dict.fromkeys(names)]
+
+
+def difference_rows(comparison: Comparison, most: int) -> list[PartDifference]:
+    """The parts that make the difference of the epochs, largest first; the others together are the last."""
+    shown = list(comparison.differences[:most])
+    rest = comparison.differences[most:]
+    if rest:
+        sums = [
+            math.fsum(value or 0.0 for value in values)
+            for values in zip(*((part.first, part.second) for part in rest), strict=True)
+        ]
+        shown.append(PartDifference(f"{len(rest)} {REST}", None, sums[0], sums[1], math.fsum(part.seconds for part in rest)))
+    return shown
 
 
 def evidence(model: ModelExplanation, least_share: float) -> list[tuple[Cause, str]]:

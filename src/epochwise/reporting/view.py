@@ -11,6 +11,7 @@ from epochwise.reporting.contents import (
     achieved,
     cause_rows,
     common_unit,
+    difference_rows,
     evidence,
     largest,
     quiet,
@@ -86,6 +87,16 @@ class CauseView(NamedTuple):
     difference: str
 
 
+class DifferenceView(NamedTuple):
+    """A row of the table of what makes the difference; seconds as texts."""
+
+    name: str
+    phase: str
+    first: str
+    second: str
+    difference: str
+
+
 class Sections(NamedTuple):
     """The causes of both models: bars on one scale of seconds, and the table."""
 
@@ -106,6 +117,21 @@ def explained(model: ModelExplanation, unit: Unit) -> Explained:
         label = f"{part.name} {part.phase}" if part.phase else part.name
         bar.append(Segment(label, colour, max(0.0, part.share), f"{label}: {seconds}, {share_text(part.share)}"))
     return Explained(model, unit, unit.text(model.epoch_seconds.median), bar, rows, evidence(model, 0.0))
+
+
+def differences(comparison: Comparison) -> list[DifferenceView]:
+    """The parts that make the difference of the epochs, largest first."""
+    unit = common_unit(comparison)
+    return [
+        DifferenceView(
+            part.name,
+            part.phase or "",
+            NOTHING if part.first is None else unit.text(part.first),
+            NOTHING if part.second is None else unit.text(part.second),
+            unit.text(part.seconds, sign=True),
+        )
+        for part in difference_rows(comparison, MOST_PARTS)
+    ]
 
 
 def _colours(parts: tuple[Part, ...]) -> dict[str, str]:
