@@ -37,6 +37,12 @@ def slow_stream():
     return {"x": batches(), "steps_per_epoch": SAMPLES // BATCH, "classes": CLASSES}
 
 
+def slow_stream_channels_first():
+    """The same as PyTorch takes images."""
+    given = slow_stream()
+    return {**given, "x": ((x.transpose(0, 3, 1, 2).copy(), y) for x, y in given["x"])}
+
+
 def slow_callback():
     """A callback that takes 20 ms after each batch."""
     import keras

@@ -93,7 +93,8 @@ def is_right(plant: Plant, result: Explanation) -> bool:
 def run(plant: Plant, backend: str, seconds: float) -> dict[str, object]:
     """Plant, explain, and see."""
     models = "torch_models.py" if backend == "pytorch" else "keras_models.py"
-    data = DataSpec(f"{HERE / 'data.py'}:{plant.data}")
+    first = "_channels_first" if backend == "pytorch" and plant.data == "slow_stream" else ""
+    data = DataSpec(f"{HERE / 'data.py'}:{plant.data}{first}")
     on = "torch" if backend == "pytorch" else backend
     (load,) = loads_for([f"{HERE / models}:{plant.model}"], data, backend=on, batch_size=plant.batch_size, seed=0)
     row: dict[str, object] = {"planted": plant.name, "model": plant.model, "backend": backend}

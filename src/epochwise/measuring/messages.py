@@ -68,6 +68,7 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
         counts: of its training step, from a trace made in the worker.
         accelerator: peaks of the device that the kernels run on, if that is not the processor.
         notes: what loading had to decide, in plain sentences.
+        can_restart: whether its loop can begin anew; a generator's cannot, whose batches another thread may be fetching.
         compiled: whether the whole step is compiled.
         can_change_batch: whether it can be tried with another batch size.
         can_change_threads: whether it can be tried with another number of threads.
@@ -85,6 +86,7 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     device: str
     accelerator: Machine | None = None
     notes: tuple[str, ...] = ()
+    can_restart: bool = True
     compiled: bool = False
     can_change_batch: bool = False
     can_change_threads: bool = False

@@ -35,6 +35,8 @@ def conditions_for(loaded: Loaded, found: dict[str, float]) -> dict[str, Conditi
         found: what was found in it after training, such as the share of denormal weights.
     """
     tried: dict[str, Condition] = {}
+    if not loaded.can_restart:
+        return tried
     if loaded.compiled and loaded.backend == "tensorflow":
         tried[NOT_COMPILED] = Condition(compiled=False)
     if found.get("denormals", 0.0) >= DENORMAL_SHARE_WORTH_A_PROBE:

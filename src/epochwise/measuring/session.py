@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import traceback
+import types
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -88,6 +89,7 @@ def _loaded(subject: Subject, load: Load, batch_size: int) -> Loaded:
         threads=module.threads(),
         versions=versions,
         device=where,
+        can_restart=data.streamed is None or not isinstance(data.streamed.stream, types.GeneratorType),
         compiled=subject.backend != "pytorch" and bool(subject.model.jit_compile) and not subject.model.run_eagerly,
         can_change_batch=data.streamed is None,
         can_change_threads=module.CAN_CHANGE_THREADS or can_choose_processors(),

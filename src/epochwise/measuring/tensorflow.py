@@ -6,6 +6,7 @@ import bisect
 import contextlib
 import functools
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,21 @@ from tensorflow.python.framework import ops
 from epochwise.measuring.conditions import cores, on_processors
 from epochwise.measuring.hlo import places_of_instructions
 from epochwise.measuring.intervals import typical_step
+from epochwise.measuring.measurement import KernelTime
 from epochwise.measuring.messages import Condition, ProfiledSteps
 from epochwise.measuring.places import Places, backward_name, scope_name
 from epochwise.measuring.xplane import WINDOW, Place, Shares, TraceEvent, fused_note, read_events
 from epochwise.tracing.keras import StepHooks, intercept
 from epochwise.tracing.recorder import LayerRecorder
 
-HOST_TRACER_LEVEL = 3
-"""The level at which TensorFlow's executor records all of its operations, those that take a microsecond as well."""
+HOST_TRACER_LEVEL = 2
+"""The level at which TensorFlow's executor records its operations; a higher one does not record the cheap ones either."""
+
+CHEAP_OPERATIONS = (
+    "TensorFlow does not record operations that it found to take a few microseconds or less; their time counts as dispatch."
+)
+NOT_RECORDED = "operations that are not recorded"
+NO_WORK = frozenset(("Const", "Identity", "IdentityN", "NoOp", "Placeholder", "ReadVariableOp", "Shape", "StopGradient"))
 
 GRADIENT_SCOPE = "gradient_tape/"
 """Scope that ``tf.GradientTape`` puts around the operations of the backward pass."""
@@ -71,12 +79,10 @@ class EagerHooks(StepHooks):
         self._calls.append(call)
 
     def _call_of(self, tensors: Iterable[Any]) -> int | None:
-        """The layer call in which these tensors were made."""
-        for tensor in tensors:
-            if (number := getattr(tensor, "_id", None)) is not None:
-                place = bisect.bisect_right(self._begins, number) - 1
-                return self._calls[place] if place >= 0 else None
-        return None
+        """The layer call in which the newest of these tensors was made."""
+        newest = max((tensor._id for tensor in tensors if hasattr(tensor, "_id")), default=-1)
+        place = bisect.bisect_right(self._begins, newest) - 1
+        return self._calls[place] if place >= 0 else None
 
     @contextlib.contextmanager
     def gradients_told(self) -> Iterator[None]:
@@ -84,7 +90,7 @@ class EagerHooks(StepHooks):
         original = backprop._gradient_function
 
         def around(name: Any, attributes: Any, inputs_count: Any, inputs: Any, outputs: Any, *others: Any) -> Any:
-            call = self._call_of(outputs)
+            call = self._call_of([*(inputs or ()), *(outputs or ())])  # those that the gradient does not need are missing
             if call is None:
                 return original(name, attributes, inputs_count, inputs, outputs, *others)
             with tf.profiler.experimental.Trace(backward_name(call)):
@@ -163,7 +169,35 @@ class TensorFlowRuntime:
             scope=self._places.of_scope,
         )
         step = typical_step(kernels, spans, steps)
-        return ProfiledSteps(self.tool, step.kernels, step.idle, step.stays, step.wall, fused_note(found.values()))
+        cheap = self._not_recorded(step.kernels)
+        notes = (*fused_note(found.values()), *((CHEAP_OPERATIONS,) if cheap else ()))
+        return ProfiledSteps(self.tool, (*step.kernels, *cheap), step.idle, step.stays, step.wall, notes)
+
+    def _not_recorded(self, kernels: Iterable[KernelTime]) -> tuple[KernelTime, ...]:
+        """How many operations of each layer and phase the graph has beyond those that were recorded; of unknown time."""
+        recorded = Counter[Place]()
+        for kernel in kernels:
+            recorded[kernel.layer, kernel.phase] += round(kernel.calls_per_step)
+        return tuple(
+            KernelTime(NOT_RECORDED, *place, seconds_per_step=0.0, calls_per_step=float(count - recorded[place]))
+            for place, count in self._operations.items()
+            if count > recorded[place]
+        )
+
+    @functools.cached_property
+    def _operations(self) -> Counter[Place]:
+        """Operations of the step's graph by layer and phase, traced once more; empty where the step is no graph."""
+        found = Counter[Place]()
+        sample = None if self._model.run_eagerly or self._model.jit_compile else self._batch()
+        if sample is None:
+            return found
+        specs = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in map(tf.convert_to_tensor, sample))
+        graph = tf.function(self._model.train_step).get_concrete_function(specs).graph
+        for operation in graph.get_operations():
+            place = self._place_of_node(operation.name)
+            if operation.type not in NO_WORK and place[0] is not None:
+                found[place] += 1
+        return found
 
     def _place_of_node(self, node: str) -> Place:
         return self._places.of(node, backward=GRADIENT_SCOPE in node)
