@@ -38,12 +38,14 @@ PUBLIC = [
     "EpochwiseError",
     "Explanation",
     "Machine",
+    "callbacks",
     "compare",
     "count",
     "demo",
     "explain",
     "load",
     "machine",
+    "watch",
 ]
 
 

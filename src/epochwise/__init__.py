@@ -5,6 +5,8 @@ The verbs are functions, and each returns a record::
     epochwise.count(model)                            what a training step costs, layer by layer; nothing is run
     epochwise.explain(model, x, y)                    where an epoch goes, and what it could be
     epochwise.compare({"mlp": a, "cnn": b}, x, y)     why the second takes k times the first
+    epochwise.callbacks.Explain()                     the same inside your own model.fit
+    epochwise.watch()                                 and around your own loop of PyTorch or JAX
     epochwise.machine()                               what this computer can do
     epochwise.demo()                                  the question that started it, answered here
     epochwise.load("result.json")                     a saved result
@@ -19,6 +21,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from epochwise import callbacks
     from epochwise.counting import count
     from epochwise.counting.counts import Counts
     from epochwise.errors import EpochwiseError
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from epochwise.explaining.explanation import Comparison, Demo, Explanation
     from epochwise.machines import machine
     from epochwise.machines.machine import Machine
+    from epochwise.observing.watching import watch
     from epochwise.reporting.records import load
 
 __all__ = [
@@ -37,12 +41,14 @@ __all__ = [
     "EpochwiseError",
     "Explanation",
     "Machine",
+    "callbacks",
     "compare",
     "count",
     "demo",
     "explain",
     "load",
     "machine",
+    "watch",
 ]
 
 _HOMES = {
@@ -52,21 +58,24 @@ _HOMES = {
     "EpochwiseError": ("errors", "EpochwiseError"),
     "Explanation": ("explaining.explanation", "Explanation"),
     "Machine": ("machines.machine", "Machine"),
+    "callbacks": ("callbacks", ""),
     "compare": ("explaining.compare", "compare"),
     "count": ("counting", "count"),
     "demo": ("explaining.demo", "run_demo"),
     "explain": ("explaining.explain", "explain"),
     "load": ("reporting.records", "load"),
     "machine": ("machines", "machine"),
+    "watch": ("observing.watching", "watch"),
 }
-"""Module and name behind each public name."""
+"""Module and name behind each public name; no name for a module itself."""
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'epochwise' has no attribute {name!r}; it has {', '.join(__all__)}")
     module, attribute = _HOMES[name]
-    found: object = getattr(importlib.import_module(f"epochwise.{module}"), attribute)
+    home = importlib.import_module(f"epochwise.{module}")
+    found: object = getattr(home, attribute) if attribute else home
     globals()[name] = found
     return found
 

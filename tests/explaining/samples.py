@@ -8,10 +8,13 @@ from epochwise.measuring.measure import Measured
 from epochwise.measuring.measurement import (
     Block,
     EpochEnd,
+    HostTime,
+    IdleTime,
     Interval,
     KernelTime,
     Measurement,
     ModelMeasurement,
+    Probe,
     Profile,
 )
 
@@ -63,13 +66,23 @@ def measured(
     layers: dict[str | None, float] | None = None,
     accuracies: tuple[float, ...] = (),
     overhead: float = 0.1,
+    host: tuple[HostTime, ...] = (),
+    idle: tuple[IdleTime, ...] = (),
+    stays: dict[str, float] | None = None,
+    kernels: tuple[KernelTime, ...] | None = None,
+    probes: tuple[Probe, ...] = (),
+    first_step: float = 1.0,
+    batch_size: int = BATCH,
 ) -> ModelMeasurement:
-    """A model whose epoch takes ``epoch`` seconds; ``layers`` are shares of its busy time."""
+    """A model whose epoch takes ``epoch`` seconds; ``layers`` are shares of its busy time.
+
+    ``host`` is in seconds of an epoch; ``idle``, ``stays`` and ``kernels`` in seconds of a profiled step.
+    """
     step = (epoch - (turn or 0.0)) / STEPS
     profile = None
     if busy_share is not None:
         wall = step * (1 + overhead)
-        kernels = tuple(
+        kernels = kernels or tuple(
             KernelTime("kernel", layer, None if layer is None else "forward", share * busy_share * wall, 1.0)
             for layer, share in (layers or {"dense": 1.0}).items()
         )
@@ -80,19 +93,23 @@ def measured(
             undisturbed_seconds_per_step=step,
             busy_seconds_per_step=sum(kernel.seconds_per_step for kernel in kernels),
             kernels=kernels,
+            idle=idle,
+            stays=stays or {},
         )
     return ModelMeasurement(
         name=name,
         backend="jax",
         samples=SAMPLES,
-        batch_size=BATCH,
+        batch_size=batch_size,
         steps_per_epoch=STEPS,
+        host=host,
+        probes=probes,
         epoch_seconds=Interval(epoch, 0.95 * epoch, 1.05 * epoch),
         whole_epochs=False,
         turn_seconds=turn,
         turns=() if turn is None else (turn,),
         blocks=(Block(0.0, 10, 10 * step),),
-        first_step_seconds=1.0,
+        first_step_seconds=first_step,
         first_epoch_seconds=2.0,
         first_epoch_extrapolated=False,
         epochs=tuple(

@@ -46,7 +46,7 @@ def test_unplaced_kernels_are_unattributed() -> None:
     seconds = {part.name: part.seconds for part in result.models[0].where}
     assert seconds["unattributed"] == pytest.approx(0.2)
     assert seconds["dense"] == pytest.approx(0.6)
-    assert seconds["waiting"] == pytest.approx(0.2)
+    assert seconds["dispatch and Python"] == pytest.approx(0.2)
 
 
 def test_a_model_that_waits_is_said_to_wait() -> None:

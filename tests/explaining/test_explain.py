@@ -43,7 +43,7 @@ def test_what_a_layer_achieves() -> None:
     assert dense.bytes_per_second == pytest.approx(4_000 * 100 / 0.5)
     assert dense.roofline_seconds == pytest.approx(100 * max(2 * 5_000 / PEAK, 4_000 / BANDWIDTH))
     assert dense.times_roofline == pytest.approx(0.5 / 0.004)
-    waiting = next(part for part in model.where if part.name == "waiting")
+    waiting = next(part for part in model.where if part.name == "dispatch and Python")
     assert waiting.roofline_seconds is waiting.flops_per_second is waiting.bytes_per_second is waiting.times_roofline is None
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 
 import pytest
 
-from epochwise.measuring.gate import Gate, StopTraining
-from epochwise.measuring.messages import Go, Paused, ProfiledSteps, Reply, Request, Start, Stop
+from epochwise.errors import DataError
+from epochwise.measuring.gate import ChangeCondition, Gate, StopTraining
+from epochwise.measuring.messages import Condition, Go, Paused, ProfiledSteps, Reply, Request, Start, Stop
 
 STEPS = 7
 EVALUATION = 0.05
@@ -39,6 +41,13 @@ class Bench:
     def synchronize(self) -> None:
         pass
 
+    def annotate(self, name: str) -> contextlib.AbstractContextManager[object]:
+        self.profiling.append(name)
+        return contextlib.nullcontext()
+
+    def inspect(self) -> dict[str, float]:
+        return {"threads": 2.0}
+
     def start_profiler(self) -> None:
         if self.fails == "start":
             raise RuntimeError("another profiler is running")
@@ -48,7 +57,7 @@ class Bench:
         if self.fails == "stop":
             raise RuntimeError("nothing was recorded")
         self.profiling.append(f"stop {steps}")
-        return ProfiledSteps("bench", 0.5, ())
+        return ProfiledSteps("bench", ())
 
 
 def train(gate: Gate, step_seconds: float = 0.0) -> int:
@@ -61,6 +70,7 @@ def train(gate: Gate, step_seconds: float = 0.0) -> int:
                 gate.before_step(step)
                 time.sleep(step_seconds)
                 ran += 1
+            gate.steps_ended()
             gate.epoch_ended({"loss": 1.0})
     except StopTraining:
         return ran
@@ -128,3 +138,70 @@ def test_a_broken_profiler_is_said_and_training_goes_on(fails: str) -> None:
     assert train(Gate(channel, Bench(fails), None)) == 6
     assert channel.replies[1].profiled is None
     assert "RuntimeError" in channel.replies[1].profiler_failure
+
+
+def test_the_host_is_told_apart_in_the_timed_steps() -> None:
+    """Waiting for batches counts for exactly the timed steps, and what follows the last step is the turn."""
+
+    def loop(gate: Gate) -> None:
+        gate.begin()
+        with contextlib.suppress(StopTraining):
+            while True:
+                for step in range(STEPS):
+                    with gate.clock.stay("input pipeline"):
+                        time.sleep(0.004)
+                    gate.before_step(step)
+                gate.steps_ended()
+                with gate.clock.stay("validation"):
+                    time.sleep(0.02)
+                gate.epoch_ended({})
+
+    channel = Script(Start(), Go(0, 2), Go(0, STEPS))
+    loop(Gate(channel, Bench(), None))
+    within, across = ({(time_.place, time_.in_turn): time_.seconds for time_ in reply.host} for reply in channel.replies[1:])
+    assert set(within) == {("input pipeline", False)}
+    assert 0.008 <= within["input pipeline", False] <= channel.replies[1].seconds
+    assert across["validation", True] >= 0.02
+    assert across["turn between epochs", True] < 0.02
+    assert sum(across.values()) <= channel.replies[2].seconds
+
+
+def test_what_is_inside_a_callback_is_the_callbacks() -> None:
+    """A callback that evaluates the model is not told apart further, and does not end an epoch."""
+    gate = Gate(Script(), Bench(), None)
+    gate.clock.start()
+    with gate.clock.stay("callback Mine"):
+        gate.steps_ended()
+        with gate.clock.stay("validation"):
+            time.sleep(0.005)
+    (found,) = gate.clock.read()
+    assert (found.place, found.in_turn) == ("callback Mine", False)
+    assert found.seconds >= 0.005
+
+
+def test_a_condition_leaves_the_loop() -> None:
+    """The loop is left with the condition, so that it can begin anew under it."""
+    channel = Script(Start(), Condition(threads=1))
+    gate = Gate(channel, Bench(), None)
+    gate.begin()
+    gate.before_step(0)
+    with pytest.raises(ChangeCondition) as left:
+        gate.before_step(1)
+    assert left.value.condition.threads == 1
+
+
+def test_a_stream_that_is_at_its_end_is_refused() -> None:
+    """An epoch without any step would be followed by another one for ever."""
+    gate = Gate(Script(Start()), Bench(), None)
+    gate.begin()
+    gate.before_step(0)
+    gate.epoch_ended({})
+    with pytest.raises(DataError, match="at its end after 1 epochs"):
+        gate.epoch_ended({})
+
+
+def test_a_look_into_the_model_is_given_when_asked_for() -> None:
+    """Only then, since it may take a while."""
+    channel = Script(Start(), Go(0, 1), Go(0, 1, inspect=True))
+    train(Gate(channel, Bench(), None))
+    assert [reply.found for reply in channel.replies] == [{}, {}, {"threads": 2.0}]

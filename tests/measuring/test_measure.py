@@ -12,12 +12,13 @@ from epochwise.machines import load as load_module
 from epochwise.measuring import measure as measure_module
 from epochwise.measuring import track as track_module
 from epochwise.measuring.measure import Measured, measure_players
-from epochwise.measuring.measurement import EpochEnd, KernelTime
+from epochwise.measuring.measurement import EpochEnd, HostTime, KernelTime
 from epochwise.measuring.messages import Go, Loaded, Paused, ProfiledSteps, Request, Start
 from epochwise.measuring.track import Track
 
 BUSY = 0.6
 OVERHEAD = 1.25
+INPUT_SHARE = 0.2
 
 
 class Clock:
@@ -77,9 +78,10 @@ class Simulated:
         profiled = None
         if go.profile and self.profiler:
             busy = BUSY * self.step * OVERHEAD
-            profiled = ProfiledSteps("simulated", busy, (KernelTime("k", "dense", "forward", busy, 1.0),))
+            profiled = ProfiledSteps("simulated", (KernelTime("k", "dense", "forward", busy, 1.0),))
+        host = (HostTime("input pipeline", False, INPUT_SHARE * seconds),)
         failure = "" if self.profiler or not go.profile else "RuntimeError: busy"
-        return Paused(seconds, go.steps, self.epoch, self.next_step, tuple(ended), 1, 0.0, profiled, failure)
+        return Paused(seconds, go.steps, self.epoch, self.next_step, tuple(ended), 1, 0.0, profiled, failure, host)
 
     def close(self) -> None:
         pass

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from epochwise.measuring.xplane import WINDOW, Place, TraceEvent, kernel_events
+from epochwise.measuring.intervals import HostSpan, KernelEvent
+from epochwise.measuring.xplane import NOWHERE, WINDOW, Place, Shares, TraceEvent, fused_note, read_events
 
 
-def nowhere(name: str) -> Place:
-    del name
-    return None, None
+def read(
+    *events: TraceEvent, instruction: dict[str, Shares] | None = None, node: dict[str, Place] | None = None
+) -> tuple[list[KernelEvent], list[HostSpan]]:
+    return read_events(
+        events,
+        instruction=lambda name: (instruction or {}).get(name, ()),
+        node=lambda name: (node or {}).get(name, NOWHERE),
+        scope=lambda name: (f"layer {name.split('.')[1]}", "backward" if name.endswith("backward") else "forward"),
+    )
 
 
 def event(
@@ -17,7 +24,7 @@ def event(
 
 
 def spans(*events: TraceEvent) -> list[tuple[str, float, float]]:
-    return [(kernel.name, kernel.start, kernel.end) for kernel in kernel_events(events, nowhere, nowhere)]
+    return [(kernel.name, kernel.start, kernel.end) for kernel in read(*events)[0]]
 
 
 def test_an_asynchronous_thunk_lasts_until_its_end_event() -> None:
@@ -62,9 +69,56 @@ def test_an_accelerators_kernels_take_the_place_of_the_hosts() -> None:
 
 def test_places_come_from_the_name_that_fits() -> None:
     """Instructions are looked up as instructions, nodes as nodes."""
-    kernels = kernel_events(
-        [event("conv", 0, 5, hlo_op="conv.1", _p=1), event("x/y:Relu", 6, 7)],
-        lambda name: (f"instruction {name}", "forward"),
-        lambda name: (f"node {name}", "backward"),
+    kernels, _ = read(
+        event("conv", 0, 5, hlo_op="conv.1", _p=1),
+        event("x/y:Relu", 6, 7),
+        instruction={"conv.1": ((("conv", "forward"), 1.0),)},
+        node={"x/y": ("dense", "backward")},
     )
-    assert [(kernel.layer, kernel.phase) for kernel in kernels] == [("instruction conv.1", "forward"), ("node x/y", "backward")]
+    assert [(kernel.layer, kernel.phase) for kernel in kernels] == [("conv", "forward"), ("dense", "backward")]
+
+
+def test_a_fused_kernel_is_shared_out() -> None:
+    """It is given in pieces as long as the shares, of which only the first is a call, and a note says so."""
+    shares = ((("conv", "forward"), 0.75), (("pool", "forward"), 0.25))
+    kernels, _ = read(event("fusion", 0, 8, hlo_op="fusion"), instruction={"fusion": shares})
+    assert [(kernel.layer, kernel.start, kernel.end, kernel.calls) for kernel in kernels] == [
+        ("conv", 0, 6, 1),
+        ("pool", 6, 8, 0),
+    ]
+    assert "1 compiled kernel works for several layers" in fused_note([shares, shares[:1]])[0]
+    assert fused_note([shares[:1]]) == ()
+
+
+def test_the_host_is_found_in_the_recording() -> None:
+    """Scopes of stays, the wait for a batch inside a graph, and the scopes of layers that run one by one."""
+    _, spans = read(
+        event("epochwise.host:callback Mine", 0, 5),
+        event("IteratorGetNextOp::DoCompute", 6, 9),
+        event("epochwise.3", 10, 12),
+    )
+    assert [(span.place, span.layer) for span in spans] == [
+        ("callback Mine", None),
+        ("input pipeline", None),
+        ("dispatch and Python", "layer 3"),
+    ]
+
+
+def test_operations_called_one_by_one_belong_to_the_scope_around_them() -> None:
+    """The kernel is the part in which it runs; whole graphs and what computes nothing do not count."""
+    kernels, _ = read(
+        event("epochwise.1", 0, 50, thread="python"),
+        event("epochwise.2", 5, 20, thread="python"),
+        event("EagerLocalExecute: MatMul", 8, 16, thread="python"),
+        event("KernelAndDeviceFunc::Run", 10, 14, thread="python"),
+        event("EagerLocalExecute: Relu", 30, 36, thread="python"),
+        event("KernelAndDeviceFunc::Run", 31, 35, thread="python"),
+        event("EagerLocalExecute: Shape", 40, 44, thread="python"),
+        event("KernelAndDeviceFunc::Run", 41, 43, thread="python"),
+        event("EagerLocalExecute: __inference_step_7", 60, 90, thread="python"),
+        event("KernelAndDeviceFunc::Run", 61, 89, thread="python"),
+    )
+    assert [(kernel.name, kernel.start, kernel.layer) for kernel in kernels] == [
+        ("MatMul", 10, "layer 2"),
+        ("Relu", 31, "layer 1"),
+    ]

@@ -50,7 +50,10 @@ InputShape = Annotated[
     str | None, typer.Option("--input-shape", help="Shape of one random sample, as 28,28,1.", metavar="SIZES")
 ]
 Classes = Annotated[int | None, typer.Option("--classes", help="Number of classes of random data.", min=1, metavar="N")]
-Backend = Annotated[str | None, typer.Option("--backend", help="Keras backend: tensorflow, jax or torch.", metavar="NAME")]
+Backend = Annotated[
+    str | None,
+    typer.Option("--backend", help="Keras backend: tensorflow, jax or torch; compare takes two with a comma.", metavar="NAME"),
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Samples per training step.", min=1, metavar="N")]
 Seconds = Annotated[float, typer.Option("--seconds", help="Time to measure for, in all.", metavar="S")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0, metavar="N")]

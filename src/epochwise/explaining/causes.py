@@ -1,21 +1,24 @@
-"""Causes: the epoch of one model, taken apart along the time identity into seconds that add up."""
+"""Causes: the epoch of one model, taken apart into seconds that add up.
+
+The time identity gives the base: arithmetic, memory traffic, kernels beyond the roofline, time without a kernel. Then each rule
+of :mod:`epochwise.explaining.rules` looks whether the measurements show something more exact, and takes its seconds from there.
+"""
 
 from __future__ import annotations
 
 from epochwise.counting.counts import Counts
+from epochwise.explaining.accounts import Accounts
+from epochwise.explaining.attribution import attribution
+from epochwise.explaining.base import describe
+from epochwise.explaining.evidence import Case, calls_python, only_moves
 from epochwise.explaining.explanation import Cause, ModelExplanation
 from epochwise.explaining.identity import Quantities, factors_of
-from epochwise.explaining.places import TURN, busy_by_layer, busy_seconds, steps_seconds, turn_seconds, where
+from epochwise.explaining.places import UNATTRIBUTED, where
 from epochwise.explaining.roofline import arithmetic_seconds, epoch_flops, roofline_seconds
-from epochwise.explaining.wording import percent, seconds_text, times
+from epochwise.explaining.rules import RULES, first_epoch
+from epochwise.explaining.vocabulary import ARITHMETIC, KERNELS, KERNELS_OR_OVERHEAD, MEMORY, OVERHEAD
 from epochwise.machines.machine import Machine
-from epochwise.measuring.measurement import Interval, ModelMeasurement
-
-ARITHMETIC = "arithmetic"
-MEMORY = "memory traffic"
-KERNELS = "kernel path"
-OVERHEAD = "per-step overhead"
-KERNELS_OR_OVERHEAD = "kernel path or per-step overhead"
+from epochwise.measuring.measurement import ModelMeasurement
 
 
 def explain_model(counts: Counts, measured: ModelMeasurement, machine: Machine) -> tuple[ModelExplanation, Quantities]:
@@ -26,15 +29,16 @@ def explain_model(counts: Counts, measured: ModelMeasurement, machine: Machine) 
         measured: its part of a measurement.
         machine: what it was measured on.
     """
+    split = attribution(measured)
     known = Quantities(
         parameters=counts.parameters.total,
         flops=epoch_flops(counts, measured.samples),
         peak=machine.peak,
         roofline=roofline_seconds(counts, measured.samples, machine),
-        busy=busy_seconds(measured),
+        busy=split.busy,
         wall=measured.epoch_seconds.median,
     )
-    parts = where(measured, counts, machine)
+    case = Case(counts, measured, machine, split, where(measured, counts, machine))
     explanation = ModelExplanation(
         name=measured.name,
         counts=counts,
@@ -44,50 +48,50 @@ def explain_model(counts: Counts, measured: ModelMeasurement, machine: Machine) 
         roofline_seconds=known.roofline,
         busy_seconds=known.busy,
         factors=factors_of(known),
-        where=parts,
-        causes=_causes(counts, measured, machine, known, busy_by_layer(parts)),
+        where=case.parts,
+        causes=causes_of(case),
+        first_epoch_causes=first_epoch(case),
         measurement=measured,
     )
     return explanation, known
 
 
-def _causes(
-    counts: Counts, measured: ModelMeasurement, machine: Machine, known: Quantities, layers: dict[str, float]
-) -> tuple[Cause, ...]:
-    arithmetic = arithmetic_seconds(counts, measured.samples, machine)
-    steps, turn = steps_seconds(measured), turn_seconds(measured)
-    causes = [
-        Cause(
-            ARITHMETIC,
-            arithmetic,
-            f"{counts.per_sample.training_macs:,} MACs a sample at a peak of {machine.peak / 1e9:,.0f} GFLOP/s",
-        ),
-        Cause(
-            MEMORY,
-            known.roofline - arithmetic,
-            "layers whose bytes take longer than their FLOPs, at the bandwidth measured for their size",
-        ),
-    ]
-    if known.busy is None:
-        causes.append(Cause(KERNELS_OR_OVERHEAD, steps - known.roofline, "no profile could be made that would tell them apart"))
-    else:
-        causes.append(Cause(KERNELS, known.busy.median - known.roofline, _kernel_evidence(known.busy, known.roofline, layers)))
-        causes.append(Cause(OVERHEAD, steps - known.busy.median, _overhead_evidence(measured, known.busy, steps)))
-    if turn:
-        causes.append(Cause(TURN, turn, "usual turn seen: from the last step of an epoch to the first of the next"))
-    return tuple(sorted(causes, key=lambda cause: -cause.seconds))
+def causes_of(case: Case) -> tuple[Cause, ...]:
+    """Why the epoch takes its seconds, most first; the seconds add up to the epoch."""
+    accounts = _base(case)
+    found: list[Cause] = []
+    for rule in RULES:
+        finding = rule(case, accounts)
+        if finding is not None:
+            found.append(accounts.settle(finding))
+    found += [describe(case, name, seconds, accounts.places(name)) for name, seconds in accounts.totals().items()]
+    return tuple(sorted((cause for cause in found if cause.seconds), key=lambda cause: -cause.seconds))
 
 
-def _kernel_evidence(busy: Interval, roofline: float, layers: dict[str, float]) -> str:
-    busiest = [f"{name} {percent(seconds / busy.median)}" for name, seconds in list(layers.items())[:3]]
-    shares = f"; of the busy time: {', '.join(busiest)}" if busiest else ""
-    return f"kernels run for {seconds_text(busy.median)}, {times(busy.median / roofline)} times their roofline{shares}"
-
-
-def _overhead_evidence(measured: ModelMeasurement, busy: Interval, steps: float) -> str:
-    waiting = steps - busy.median
-    each = waiting / measured.steps_per_epoch
-    return (
-        f"in {percent(waiting / steps)} of a step no kernel runs: {seconds_text(each)} in each of"
-        f" {measured.steps_per_epoch:,} steps, for dispatch, Python and input"
-    )
+def _base(case: Case) -> Accounts:
+    """The seconds of the epoch by the time identity, with the layers that they belong to."""
+    accounts = Accounts()
+    for row, phase, _, arithmetic, roofline in case.work():
+        accounts.add(ARITHMETIC, row, phase, arithmetic)
+        accounts.add(MEMORY, row, phase, roofline - arithmetic)
+        accounts.add(KERNELS, case.place_of_work(row, phase), phase, -roofline)
+    split = case.split
+    for name, seconds in (*split.waits.items(), *split.turn.items()):
+        accounts.add(name, name, None, seconds)
+    if split.busy is None or split.dispatch is None:
+        accounts.add(KERNELS_OR_OVERHEAD, None, None, split.rest + accounts.total(KERNELS))
+        accounts.drop(KERNELS)
+        return accounts
+    for part in case.parts:
+        if part.phase is not None or part.name == UNATTRIBUTED:
+            accounts.add(KERNELS if part.phase is not None else UNATTRIBUTED, part.name, part.phase, part.seconds)
+    for place, seconds in case.dispatch_by_layer().items():
+        accounts.add(OVERHEAD, *place, seconds)
+    for kernel in case.kernels:  # what computes nothing is no slow arithmetic
+        takes = MEMORY if only_moves(kernel) else OVERHEAD if calls_python(kernel) else None
+        if takes is not None and kernel.layer is not None:
+            beyond = max(0.0, accounts.at(KERNELS, (kernel.layer, kernel.phase)))
+            seconds = min(case.kernel_seconds(kernel), beyond)
+            accounts.add(KERNELS, kernel.layer, kernel.phase, -seconds)
+            accounts.add(takes, kernel.layer, kernel.phase, seconds)
+    return accounts

@@ -7,6 +7,7 @@ from typing import Any
 
 from epochwise.errors import UsageError, WorkerDiedError
 from epochwise.explaining.causes import explain_model
+from epochwise.explaining.difference import cause_differences, part_differences
 from epochwise.explaining.explanation import Comparison, summary
 from epochwise.explaining.identity import ratio_of
 from epochwise.explaining.notes import counting_notes
@@ -98,6 +99,7 @@ def explain_ratio(measured: Measured, processor: Machine) -> Comparison:
         explain_model(counts, model, machine) for counts, model in zip(measured.counts, measurement.models, strict=True)
     )
     factors = ratio_of(one, two)
+    causes = cause_differences(first, second)
     backends = dict.fromkeys(model.backend for model in measurement.models)
     where = " against ".join(FRAMEWORKS[backend] for backend in backends)
     return Comparison(
@@ -105,9 +107,11 @@ def explain_ratio(measured: Measured, processor: Machine) -> Comparison:
         models=(first, second),
         ratio=measurement.ratio,
         factors=factors,
+        differences=part_differences(first, second),
+        causes=causes,
         machine=machine,
         measurement=summary(measurement),
-        answer=answer(first, second, measurement.ratio, factors, where),
+        answer=answer(first, second, measurement.ratio, factors, causes, where),
         notes=(
             *measurement.notes,
             *_devices(measurement),

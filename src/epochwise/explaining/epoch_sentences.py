@@ -5,8 +5,8 @@ Nothing below 5 % of the epoch is named.
 
 from __future__ import annotations
 
-from epochwise.explaining.causes import KERNELS
-from epochwise.explaining.explanation import ModelExplanation, Part, WhatIf
+from epochwise.explaining.explanation import Cause, ModelExplanation, Part, WhatIf
+from epochwise.explaining.vocabulary import CALLBACKS, HIGH, KERNELS, LOWERING, OVERHEAD
 from epochwise.explaining.wording import FRAMEWORKS, listed, percent, seconds_text, times
 
 LEAST_SHARE = 0.05
@@ -21,7 +21,8 @@ def answer(model: ModelExplanation, predicted: tuple[WhatIf, ...]) -> str:
         model: explained.
         predicted: its what-ifs.
     """
-    sentences = [_time(model), _start(model), _best(model), _causes(model), _layers(model), _could_be(model, predicted)]
+    sentences = [_time(model), _start(model), _best(model), _causes(model), _layers(model), _to_do(model), _growth(model)]
+    sentences.append(_could_be(model, predicted))
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -56,8 +57,25 @@ def _causes(model: ModelExplanation) -> str:
     named = [cause for cause in model.causes if cause.seconds >= LEAST_SHARE * epoch][:MOST_CAUSES]
     if not named:
         return ""
-    items = [f"{percent(cause.seconds / epoch)} {_labelled(cause.name)} ({seconds_text(cause.seconds)})" for cause in named]
+    items = [
+        f"{percent(cause.seconds / epoch)} {_labelled(cause.name)}{_in(cause)} ({seconds_text(cause.seconds)})"
+        for cause in named
+    ]
     return f"Where it goes: {listed(items)}."
+
+
+def _in(cause: Cause) -> str:
+    """The place that has most of a cause that was found by a rule of its own."""
+    return f" in {cause.place}" if cause.place and cause.name in (CALLBACKS, LOWERING, OVERHEAD) else ""
+
+
+def _to_do(model: ModelExplanation) -> str:
+    """What would remove the first cause, where that was timed or taken away; other advice is in the table of causes."""
+    first = model.causes[0]
+    epoch = model.epoch_seconds.median
+    if not first.remedy or first.sure != HIGH or first.left_seconds is None or first.seconds < LEAST_SHARE * epoch:
+        return ""
+    return f"Against {first.name}: {first.remedy}; an epoch of {seconds_text(first.left_seconds)} would be left."
 
 
 def _labelled(name: str) -> str:
@@ -72,6 +90,14 @@ def _layers(model: ModelExplanation) -> str:
         return ""
     items = [f"{part.name} {part.phase} ({seconds_text(part.seconds)}{_against_best(part)})" for part in named]
     return f"Most is lost in {listed(items)}."
+
+
+def _growth(model: ModelExplanation) -> str:
+    """Steps that grew slower while they were measured."""
+    grown = model.measurement.growth
+    if grown is None:
+        return ""
+    return f"Steps grow slower as training goes on, by {percent(grown.share)} while this was measured: {grown.evidence}."
 
 
 def _lost(part: Part) -> float:

@@ -36,13 +36,14 @@ def explain_named(load: Load, seconds: float, progress: Progress | None = None) 
 def explain(
     model: Any,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
     batch_size: int = 32,
     seconds: float = 30.0,
     seed: int = 0,
     name: str | None = None,
     progress: Progress | None = None,
+    **fit: Any,
 ) -> Explanation:
     """Measure a live model, and explain where its epoch goes.
 
@@ -52,19 +53,22 @@ def explain(
     Args:
         model: a Keras model of the active backend (compiled, or one whose outputs say which loss fits) or a
             ``torch.nn.Module``.
-        x: samples, an array of shape ``(N, ...)``.
-        y: labels ``(N,)``, one-hot rows ``(N, K)``, or numbers to predict.
+        x: samples, an array of shape ``(N, ...)``; or what gives batches ``(x, y)``: a generator that does not end (with
+            ``steps_per_epoch``), a ``keras.utils.PyDataset``, a ``tf.data.Dataset``, a PyTorch ``DataLoader``.
+        y: labels ``(N,)``, one-hot rows ``(N, K)``, or numbers to predict; ``None`` with batches.
         batch_size: samples in a step.
         seconds: measuring budget: undisturbed training.
         seed: for a model that is not built yet.
         name: for the record; by default the model's own.
         progress: called with what is done, of how much, and what is being done.
+        fit: what else your ``fit`` is given: ``callbacks``, ``validation_data``, ``validation_freq``, ``steps_per_epoch`` and
+            others of :data:`epochwise.subjects.feeding.FIT_ARGUMENTS`.
 
     Raises:
         EpochwiseError: a model or data that cannot be trained, or a budget too small; see :mod:`epochwise.errors`.
     """
     called = name or str(getattr(model, "name", "") or type(model).__name__)
-    subject = subject_of(model, x, y, name=called, batch_size=batch_size, seed=seed)
+    subject = subject_of(model, x, y, name=called, batch_size=batch_size, seed=seed, extras=fit)
     processor = this_machine(progress=progress)
     return explain_measured(measure_live([subject], batch_size=batch_size, seconds=seconds, progress=progress), processor)
 

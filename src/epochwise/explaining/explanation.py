@@ -40,13 +40,16 @@ class Part(msgspec.Struct, frozen=True):
     """Where some of the epoch goes.
 
     Attributes:
-        name: a layer, ``(loss)``, ``(metrics)``, ``(optimizer)``, ``waiting``, ``turn between epochs`` or ``unattributed``.
+        name: a layer, ``(loss)``, ``(metrics)``, ``(optimizer)``, ``dispatch and Python``, ``input pipeline``,
+            ``callback <class>``, ``validation``, ``turn between epochs`` or ``unattributed``.
         phase: ``forward``, ``backward``, ``update``, or ``None`` where that has no meaning.
         seconds: of an epoch.
         share: of the epoch.
         roofline_seconds: the least that this layer and phase can take on this machine; ``None`` where nothing was counted.
         flops_per_second: achieved, 2 FLOPs for each MAC; ``None`` where there are no MACs.
         bytes_per_second: achieved, of the bytes at the layer's borders; ``None`` where there are none.
+        low: the least over the rounds of profiling; ``None`` where it was not profiled.
+        high: the most.
     """
 
     name: str
@@ -56,6 +59,8 @@ class Part(msgspec.Struct, frozen=True):
     roofline_seconds: float | None = None
     flops_per_second: float | None = None
     bytes_per_second: float | None = None
+    low: float | None = None
+    high: float | None = None
 
     @property
     def times_roofline(self) -> float | None:
@@ -63,27 +68,58 @@ class Part(msgspec.Struct, frozen=True):
         return self.seconds / self.roofline_seconds if self.roofline_seconds else None
 
 
+class PlaceSeconds(msgspec.Struct, frozen=True):
+    """Seconds of an epoch that a cause takes in one place: a layer and phase, a callback, a part of the step."""
+
+    name: str
+    phase: str | None
+    seconds: float
+
+
 class Cause(msgspec.Struct, frozen=True):
     """Why an epoch takes some of its time.
 
     Attributes:
-        name: ``arithmetic``, ``memory traffic``, ``kernel path``, ``per-step overhead``, ``turn between epochs``, or
-            ``kernel path or per-step overhead`` where no profile could be made.
+        name: ``arithmetic``, ``memory traffic``, ``kernel path``, ``per-step overhead``, ``number of steps``,
+            ``optimizer sweep``, ``lowering``, ``input pipeline``, ``callbacks and validation``, ``threads``, ``denormals``,
+            ``device transfer``, ``turn between epochs``, ``unattributed``; ``kernel path or per-step overhead`` where no
+            profile could be made; ``compilation`` among those of the first epoch.
         seconds: of an epoch; the causes of a model add up to its epoch.
         evidence: what was measured, in a sentence.
+        sure: ``high``: timed directly, or by taking the cause away; ``medium``: from the profile or a roofline; ``low``: what
+            is left when everything else is known.
+        rule: how it was found, in a sentence.
+        remedy: what would remove it, in a sentence; empty where nothing is known that would.
+        left_seconds: epoch that would be left without it; ``None`` where nothing is known that would remove it.
+        places: where it takes its seconds, most first; empty where that has no meaning.
     """
 
     name: str
     seconds: float
     evidence: str
+    sure: str = "medium"
+    rule: str = ""
+    remedy: str = ""
+    left_seconds: float | None = None
+    places: tuple[PlaceSeconds, ...] = ()
+
+    @property
+    def place(self) -> str | None:
+        """The one place that has most of it, ``None`` where no place has half."""
+        by_name: dict[str, float] = {}
+        for place in self.places:
+            by_name[place.name] = by_name.get(place.name, 0.0) + place.seconds
+        most = max(by_name, key=lambda name: by_name[name], default=None)
+        return most if most is not None and by_name[most] >= self.seconds / 2 else None
 
 
 class WhatIf(msgspec.Struct, frozen=True):
     """What an epoch would take if one thing were otherwise.
 
     Attributes:
-        name: ``no waiting``, or ``kernels at the roofline``.
-        epoch_seconds: predicted; low and high if the profiler's cost fell wholly inside, or wholly outside the kernels.
+        name: ``no waiting``, ``kernels at the roofline``, or ``a batch of 256``.
+        epoch_seconds: predicted; low and high if the profiler's cost fell wholly inside, or wholly outside the kernels; for
+            another batch the 95 % interval of its step.
         assumption: what is taken to be otherwise, and what to stay.
     """
 
@@ -107,6 +143,7 @@ class ModelExplanation(msgspec.Struct, frozen=True, kw_only=True):
         factors: of the time identity.
         where: parts whose sum is the epoch, longest first.
         causes: whose sum is the epoch, longest first.
+        first_epoch_causes: why the first epoch takes longer than a later one, longest first.
         measurement: what this rests on.
     """
 
@@ -120,6 +157,7 @@ class ModelExplanation(msgspec.Struct, frozen=True, kw_only=True):
     factors: Factors
     where: tuple[Part, ...]
     causes: tuple[Cause, ...]
+    first_epoch_causes: tuple[Cause, ...] = ()
     measurement: ModelMeasurement
 
 
@@ -140,6 +178,48 @@ class FactorRatio(msgspec.Struct, frozen=True):
     high: float | None = None
 
 
+class PartDifference(msgspec.Struct, frozen=True):
+    """What a part adds to the difference of two epochs.
+
+    Attributes:
+        name: as in :class:`Part`.
+        phase: as in :class:`Part`.
+        first: seconds of the first model's epoch; ``None`` where that has no such part.
+        second: of the second's.
+        seconds: second minus first.
+    """
+
+    name: str
+    phase: str | None
+    first: float | None
+    second: float | None
+    seconds: float
+
+
+class CauseDifference(msgspec.Struct, frozen=True):
+    """What a cause adds to the difference of two epochs.
+
+    Attributes:
+        name: as in :class:`Cause`.
+        seconds: second model's minus first's; these add up to the difference.
+        share: of the difference; negative for a cause that works against it.
+        evidence: what was measured of the model that has more of it.
+        sure: as in :class:`Cause`.
+        remedy: what would remove it there; empty where nothing is known that would.
+        left_seconds: that model's epoch without it.
+        places: where it makes the difference, most first.
+    """
+
+    name: str
+    seconds: float
+    share: float
+    evidence: str
+    sure: str
+    remedy: str
+    left_seconds: float | None
+    places: tuple[PlaceSeconds, ...] = ()
+
+
 class Comparison(Record, frozen=True, kw_only=True):
     """Why an epoch of the second model takes so many times as long as one of the first.
 
@@ -149,6 +229,8 @@ class Comparison(Record, frozen=True, kw_only=True):
         models: first and second.
         ratio: second's epoch time over first's.
         factors: whose product is the ratio's median.
+        differences: what each part adds to the difference of the epochs, largest first.
+        causes: what each cause adds to it, largest first.
         machine: what the roofline rests on.
         measurement: how it was measured.
         answer: in sentences.
@@ -160,6 +242,8 @@ class Comparison(Record, frozen=True, kw_only=True):
     models: tuple[ModelExplanation, ModelExplanation]
     ratio: Interval
     factors: tuple[FactorRatio, ...]
+    differences: tuple[PartDifference, ...] = ()
+    causes: tuple[CauseDifference, ...] = ()
     machine: Machine
     measurement: MeasurementSummary
     answer: str

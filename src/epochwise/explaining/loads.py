@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from epochwise.errors import UsageError
 from epochwise.measuring.messages import Load
 from epochwise.subjects.backends import choose_backend
 from epochwise.subjects.datasets import DataSpec
@@ -24,7 +25,8 @@ def loads_for(
     Args:
         models: MODEL strings.
         data: to train on.
-        backend: of Keras; ``None`` for the one that Keras would take. Files that speak PyTorch alone need none.
+        backend: of Keras; ``None`` for the one that Keras would take. Files that speak PyTorch alone need none. Several with
+            commas between, one for each model.
         batch_size: samples in a step.
         seed: of weights and order.
         names: for the models; by default what the MODEL strings call them.
@@ -32,13 +34,22 @@ def loads_for(
     Raises:
         ModelNotFoundError: no such file, module or function.
         BackendMissingError: the backend is not installed.
+        UsageError: other than one backend, or one for each model.
     """
     specs = [parse_model(text) for text in models]
-    chosen = choose_backend(backend)
+    given = (backend or "").split(",")
+    asked = [None] * len(specs) if backend is None else given * len(specs) if len(given) == 1 else given
+    if len(asked) != len(specs):
+        raise UsageError(
+            f"--backend {backend} names {len(given)} backends for {len(specs)} {'model' if len(specs) == 1 else 'models'}.",
+            cause="one backend does for all models; several are taken one for each, in their order",
+            remedy="--backend " + ",".join(given[: len(specs)]),
+        )
+    chosen = [choose_backend(name.strip() if name else None) for name in asked]
     names = distinct(names or [spec.name for spec in specs])
     return [
-        Load(model=spec.text, data=data, backend=chosen, batch_size=batch_size, seed=seed, name=name)
-        for spec, name in zip(specs, names, strict=True)
+        Load(model=spec.text, data=data, backend=backend_, batch_size=batch_size, seed=seed, name=name)
+        for spec, name, backend_ in zip(specs, names, chosen, strict=True)
     ]
 
 

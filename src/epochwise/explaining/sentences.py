@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 
-from epochwise.explaining.causes import KERNELS
-from epochwise.explaining.explanation import FactorRatio, ModelExplanation
+from epochwise.explaining.explanation import CauseDifference, FactorRatio, ModelExplanation
 from epochwise.explaining.places import busy_by_layer
+from epochwise.explaining.vocabulary import KERNELS
 from epochwise.explaining.wording import listed, percent, seconds_text, times
 from epochwise.measuring.measurement import Interval
 
 LEAST_SHARE = 0.05
 """Of the difference of two epochs; what is smaller is not named."""
+MOST_CAUSES = 2
 LEAST_FACTOR = math.log(1.05)
 LABELS = {
     "memory": "memory traffic",
@@ -25,7 +26,12 @@ LABELS = {
 
 
 def answer(
-    first: ModelExplanation, second: ModelExplanation, ratio: Interval, factors: tuple[FactorRatio, ...], where: str
+    first: ModelExplanation,
+    second: ModelExplanation,
+    ratio: Interval,
+    factors: tuple[FactorRatio, ...],
+    causes: tuple[CauseDifference, ...],
+    where: str,
 ) -> str:
     """Why an epoch of the second model takes so many times as long as one of the first.
 
@@ -34,13 +40,15 @@ def answer(
         second: the model that is compared with it.
         ratio: of their epochs.
         factors: of that ratio.
+        causes: of the difference, largest first.
         where: the backend, for the first sentence.
     """
     known = {factor.name: factor.ratio for factor in factors if factor.ratio is not None}
     sentences = [_ratio(first, second, ratio, where), _work(second, known), _rest(ratio, known)]
     sentences += [_reason(first, second, name) for name in _strongest(known)]
     if not ratio.low <= 1.0 <= ratio.high:
-        sentences.append(_seconds(first, second))
+        named = _worth_naming(causes)
+        sentences += [_seconds(first, second, named), _to_do(first, second, named)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -139,18 +147,36 @@ def _kernel_reason(first: ModelExplanation, second: ModelExplanation) -> str:
     return f"{text}."
 
 
-def _seconds(first: ModelExplanation, second: ModelExplanation) -> str:
-    """The difference in seconds by cause, largest first."""
+def _worth_naming(causes: tuple[CauseDifference, ...]) -> list[CauseDifference]:
+    """The one or two causes that matter; none below 5 % of the difference, nor one that works against it."""
+    return [cause for cause in causes if cause.share >= LEAST_SHARE][:MOST_CAUSES]
+
+
+def _seconds(first: ModelExplanation, second: ModelExplanation, named: list[CauseDifference]) -> str:
+    """The difference in seconds by the causes that matter, with the place that has most of each."""
     difference = second.epoch_seconds.median - first.epoch_seconds.median
-    before = {cause.name: cause.seconds for cause in first.causes}
-    shares = [(cause.name, cause.seconds - before.get(cause.name, 0.0)) for cause in second.causes]
-    named = [(name, seconds) for name, seconds in shares if seconds / difference >= LEAST_SHARE] if difference else []
     if not named:
         return ""
-    named.sort(key=lambda item: -abs(item[1]))
-    items = [f"{seconds_text(abs(seconds))} {_labelled(name)}" for name, seconds in named]
+    items = [f"{seconds_text(abs(cause.seconds))} {_labelled(cause.name)}{_most_in(cause)}" for cause in named]
     more = "more" if difference > 0 else "fewer"
     return f"Of the {seconds_text(abs(difference))} {more}: {listed(items)}."
+
+
+def _most_in(cause: CauseDifference) -> str:
+    if not cause.places or cause.places[0].seconds < abs(cause.seconds) / 3:
+        return ""
+    place = cause.places[0]
+    return f", most of it in {place.name}{f' {place.phase}' if place.phase else ''}"
+
+
+def _to_do(first: ModelExplanation, second: ModelExplanation, named: list[CauseDifference]) -> str:
+    """What would remove the first cause for which something is known, and the epoch that would be left."""
+    slower = second if second.epoch_seconds.median > first.epoch_seconds.median else first
+    for cause in named:
+        if cause.remedy and cause.left_seconds is not None and cause.left_seconds < slower.epoch_seconds.median:
+            left = seconds_text(cause.left_seconds)
+            return f"What would help {slower.name} most against {cause.name}: {cause.remedy}; an epoch of {left} would be left."
+    return ""
 
 
 def _labelled(name: str) -> str:

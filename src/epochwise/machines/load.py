@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 import psutil
 
+LEAST_NAMED_SECONDS = 0.5
+"""Of processor time, for a program to be named."""
+
 
 class OtherLoad:
     """Processor time that is not ours, from the moment this is made.
@@ -20,10 +23,31 @@ class OtherLoad:
         self._own = own or time.process_time
         self._began = time.monotonic()
         self._others = self._seconds()
+        self._before = {
+            process.info["pid"]: process.info["cpu_times"].user + process.info["cpu_times"].system
+            for process in psutil.process_iter(["pid", "cpu_times"])
+            if process.info["cpu_times"] is not None
+        }
 
     def processors(self) -> float:
         """How many of the computer's processors others kept busy since, on average."""
         return max(0.0, self._seconds() - self._others) / max(time.monotonic() - self._began, 1e-9)
+
+    def names(self) -> str:
+        """The programs that used most, in brackets with a space before; empty where none can be told.
+
+        Programs of this process's own session, such as its workers, and those that have ended are not among them.
+        """
+        found: dict[str, float] = {}
+        ours = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+        for process in psutil.process_iter(["pid", "name", "cpu_times"]):
+            times = process.info["cpu_times"]
+            if process.info["pid"] in ours or times is None:
+                continue
+            used = times.user + times.system - self._before.get(process.info["pid"], 0.0)
+            found[process.info["name"]] = found.get(process.info["name"], 0.0) + used
+        most = [name for name, used in sorted(found.items(), key=lambda item: -item[1]) if used >= LEAST_NAMED_SECONDS][:2]
+        return f" ({', '.join(most)})" if most else ""
 
     def _seconds(self) -> float:
         return _busy_seconds() - self._own()

@@ -1,26 +1,40 @@
 """The gate: lets a training loop run so many steps, times them, and holds it until it is told to go on.
 
-The loop calls :meth:`Gate.before_step` before every step and :meth:`Gate.epoch_ended` after every epoch. Between two pauses
-the gate only counts down, so that the loop runs as it would without it. A stretch is timed from the moment the gate opens to
-the moment the loop has come back and the device has finished; the evaluation at the end of an epoch is left out.
+The loop calls :meth:`Gate.before_step` before every step, :meth:`Gate.steps_ended` after the last step of an epoch and
+:meth:`Gate.epoch_ended` when the epoch's results are there. Between two pauses the gate only counts down, so that the loop runs
+as it would without it. A stretch is timed from the moment the gate opens to the moment the loop has come back and the device
+has finished; the evaluation at the end of an epoch that is ours is left out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import sys
 import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+import psutil
+
+from epochwise.errors import DataError
+from epochwise.measuring.clock import GATE, HostClock
 from epochwise.measuring.measurement import EpochEnd
-from epochwise.measuring.messages import Go, Paused, ProfiledSteps, Reply, Request, Start, Stop
+from epochwise.measuring.messages import Condition, Go, Paused, ProfiledSteps, Reply, Request, Start, Stop
 
 Message = TypeVar("Message", Start, Go)
 
 
 class StopTraining(Exception):  # noqa: N818 - not an error: the way out of a framework's loop
     """Raised through the training loop when there is nothing more to measure."""
+
+
+class ChangeCondition(StopTraining):
+    """Raised through the training loop when it is to begin anew with something changed."""
+
+    def __init__(self, condition: Condition) -> None:
+        super().__init__()
+        self.condition = condition
 
 
 class Channel(Protocol):
@@ -42,8 +56,14 @@ class Runtime(Protocol):
     def start_profiler(self) -> None:
         """Begin to record kernels."""
 
+    def annotate(self, name: str) -> contextlib.AbstractContextManager[object]:
+        """A scope in the recording, while the profiler runs."""
+
     def stop_profiler(self, steps: int) -> ProfiledSteps:
         """End recording; what was seen, per step."""
+
+    def inspect(self) -> dict[str, float]:
+        """What is to be found in the model between two steps, see :attr:`Paused.found`."""
 
 
 def peak_memory_bytes() -> int:
@@ -59,9 +79,13 @@ class Gate:
         channel: where requests come from and answers go.
         runtime: how to wait for the device and how to profile.
         evaluate: loss and metrics on the test data, or ``None`` without test data.
+
+    Attributes:
+        clock: where the loop's thread is; the loop tells it of its stays.
     """
 
     def __init__(self, channel: Channel, runtime: Runtime, evaluate: Callable[[], dict[str, float]] | None) -> None:
+        self.clock = HostClock()
         self._channel = channel
         self._runtime = runtime
         self._evaluate = evaluate
@@ -73,6 +97,7 @@ class Gate:
         self._left_out = 0.0
         self._trained = 0.0
         self._epoch = 1
+        self._stepped = False
         self._ended: list[EpochEnd] = []
         self._profiler_failure = ""
 
@@ -80,20 +105,42 @@ class Gate:
         """Wait for :class:`Start`; the time to the end of the first step counts from here."""
         self._expect(Start)
         self._countdown = 1
+        self.clock.start()
         self._opened_at = self._resumed_at = time.perf_counter()
 
     def before_step(self, step: int) -> None:
         """Called by the loop before each step; ``step`` is its place in the epoch, from 0."""
+        self.clock.end_turn()
+        self._stepped = True
         if self._countdown:
             self._countdown -= 1
             return
         self._arrive(step)
 
+    def steps_ended(self) -> None:
+        """Called by the loop after the last step of an epoch; what follows until the next step is the turn."""
+        if self.clock.in_step:
+            self._runtime.synchronize()
+            self.clock.begin_turn()
+
     def epoch_ended(self, train: dict[str, float]) -> None:
-        """Called by the loop after each epoch, with what the framework reports for it."""
+        """Called by the loop after each epoch, with what the framework reports for it.
+
+        Raises:
+            DataError: the epoch had no step, so that nothing more can come.
+        """
+        if not self._stepped:
+            raise DataError(
+                f"The stream of batches is at its end after {self._epoch - 1} epochs; there is nothing more to train on.",
+                cause="A generator that ends, such as one over a single epoch.",
+                remedy="while True: ... yield x, y",
+            )
+        self._stepped = False
+        self.steps_ended()
         self._runtime.synchronize()
         began = time.perf_counter()
-        test = self._evaluate() if self._evaluate else {}
+        with self.clock.stay(GATE):
+            test = self._evaluate() if self._evaluate else {}
         trained = self._trained + (began - self._resumed_at) - self._left_out
         self._ended.append(EpochEnd(self._epoch, trained, train, test))
         self._epoch += 1
@@ -107,6 +154,7 @@ class Gate:
             return
         now = time.perf_counter()
         seconds = now - self._opened_at - self._left_out
+        host = self.clock.read()
         profiled = self._profiled()
         self._trained += now - self._resumed_at - self._left_out
         self._channel.send(
@@ -120,6 +168,9 @@ class Gate:
                 cpu_seconds=time.process_time(),
                 profiled=profiled,
                 profiler_failure=self._profiler_failure,
+                host=host,
+                resident_bytes=psutil.Process().memory_info().rss,
+                found=self._runtime.inspect() if self._go.inspect else {},
             )
         )
         self._ended.clear()
@@ -140,16 +191,19 @@ class Gate:
             self._start_profiler()
         self._left_out = 0.0
         self._countdown = self._go.steps - 1
+        self.clock.start()
         self._opened_at = self._resumed_at = time.perf_counter()
 
     def _start_profiler(self) -> None:
         self._profiler_failure = ""
         try:
             self._runtime.start_profiler()
+            self.clock.annotate = self._runtime.annotate
         except Exception as error:  # a framework's profiler may be missing, busy or broken in any way
             self._profiler_failure = f"{type(error).__name__}: {error}"
 
     def _profiled(self) -> ProfiledSteps | None:
+        self.clock.annotate = None
         if not self._go.profile or self._profiler_failure:
             return None
         try:
@@ -162,6 +216,8 @@ class Gate:
         message = self._channel.receive()
         if isinstance(message, Stop):
             raise StopTraining
+        if isinstance(message, Condition):
+            raise ChangeCondition(message)
         if not isinstance(message, kind):
             raise TypeError(f"expected {kind.__name__}, got {message!r}")
         return message

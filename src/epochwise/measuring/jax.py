@@ -6,20 +6,27 @@ import contextlib
 import functools
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from epochwise.measuring.hlo import NOWHERE, places_of_instructions
-from epochwise.measuring.intervals import kernel_times
-from epochwise.measuring.messages import ProfiledSteps
+from epochwise.measuring.conditions import cores, on_processors
+from epochwise.measuring.hlo import places_of_instructions
+from epochwise.measuring.intervals import typical_step
+from epochwise.measuring.messages import Condition, ProfiledSteps
 from epochwise.measuring.places import Places, scope_name
-from epochwise.measuring.xplane import WINDOW, Place, TraceEvent, kernel_events
-from epochwise.tracing.keras import StepHooks
+from epochwise.measuring.xplane import NOWHERE, WINDOW, Shares, TraceEvent, fused_note, read_events
+from epochwise.tracing.keras import StepHooks, intercept
+from epochwise.tracing.recorder import LayerRecorder
 
 HOST_TRACER_LEVEL = 2
 """The level at which XLA's CPU runtime records its thunks."""
+
+
+CAN_CHANGE_THREADS = False
+"""Whether the framework lets the number of its threads be changed while it runs."""
 
 
 class ScopeHooks(StepHooks):
@@ -30,28 +37,32 @@ class ScopeHooks(StepHooks):
         return jax.named_scope(scope_name(call))
 
 
-class JaxRuntime:
-    """What the gate needs of JAX, for a Keras model whose ``fit`` is under way.
+class LoopRuntime:
+    """What the gate needs of JAX, for a loop of the user's own; kernels belong to no layer that is known.
 
-    Args:
-        model: being trained.
-        places: reads the scopes that :class:`ScopeHooks` opened.
-        batch: one batch ``(x, y)`` as ``fit`` sees it.
+    Attributes:
+        newest: what the last step gave, to be waited for.
     """
 
     tool = "jax.profiler"
 
-    def __init__(self, model: Any, places: Places, batch: tuple[Any, Any]) -> None:
-        self._model = model
-        self._places = places
-        self._batch = batch
+    def __init__(self) -> None:
+        self.newest: Any = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._window: Any = None
 
     def synchronize(self) -> None:
-        """Wait until the newest state of the model has been computed."""
-        if getattr(self._model, "_jax_state", None) is not None:
-            jax.block_until_ready(_state(self._model))
+        """Wait until what the last step gave has been computed."""
+        if self.newest is not None:
+            jax.block_until_ready(self.newest)
+
+    def inspect(self) -> dict[str, float]:
+        """The threads that kernels run on; its kernels take denormal numbers for zero."""
+        return {"threads": float(cores())}
+
+    def annotate(self, name: str) -> contextlib.AbstractContextManager[object]:
+        """A region of the host in the recording."""
+        return jax.profiler.TraceAnnotation(name)
 
     def start_profiler(self) -> None:
         """Record kernels, without the Python tracer."""
@@ -72,23 +83,67 @@ class JaxRuntime:
         with self._folder as folder:
             (path,) = Path(folder).rglob("*.xplane.pb")
             data = jax.profiler.ProfileData.from_file(str(path))
-        found = self._place_of_instruction
-        events = kernel_events(_events(data), lambda name: found.get(name, NOWHERE), lambda _: NOWHERE)
-        kernels = kernel_times(events, steps)
-        return ProfiledSteps(self.tool, sum(kernel.seconds_per_step for kernel in kernels), kernels)
+        found = self.shares()
+        kernels, spans = read_events(
+            _events(data), instruction=lambda name: found.get(name, ()), node=lambda _: NOWHERE, scope=lambda _: NOWHERE
+        )
+        step = typical_step(kernels, spans, steps)
+        return ProfiledSteps(self.tool, step.kernels, step.idle, step.stays, step.wall, fused_note(found.values()))
+
+    def shares(self) -> dict[str, Shares]:
+        """Layers and phases of each compiled instruction, as far as they are known."""
+        return {}
+
+
+def loop_runtime(model: Any, recorder: LayerRecorder, places: Places) -> LoopRuntime:
+    """The runtime for a loop of the user's own."""
+    del model, recorder, places
+    return LoopRuntime()
+
+
+class JaxRuntime(LoopRuntime):
+    """What the gate needs of JAX, for a Keras model whose ``fit`` is under way.
+
+    Args:
+        model: being trained.
+        places: reads the scopes that :class:`ScopeHooks` opened.
+        batch: gives one batch ``(x, y)`` as ``fit`` sees it.
+    """
+
+    def __init__(self, model: Any, places: Places, batch: Callable[[], Any]) -> None:
+        super().__init__()
+        self._model = model
+        self._places = places
+        self._batch = batch
+
+    def synchronize(self) -> None:
+        """Wait until the newest state of the model has been computed."""
+        if getattr(self._model, "_jax_state", None) is not None:
+            jax.block_until_ready(_state(self._model))
+
+    def shares(self) -> dict[str, Shares]:
+        """Layers and phases of the compiled step."""
+        return self._shares_of_instruction
 
     @functools.cached_property
-    def _place_of_instruction(self) -> dict[str, Place]:
-        """Layer and phase of each instruction of the compiled training step.
+    def _shares_of_instruction(self) -> dict[str, Shares]:
+        """Layers and phases of each instruction of the compiled training step.
 
         JAX does not give out the executable that ``fit`` runs, so the step is compiled once more; the compiler is
         deterministic, and instructions that it would name otherwise are simply not found.
         """
         state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), _state(self._model))
-        compiled = jax.jit(self._model.train_step, donate_argnums=0).lower(state, self._batch).compile()
+        compiled = jax.jit(self._model.train_step, donate_argnums=0).lower(state, self._batch()).compile()
         return places_of_instructions(
             compiled.as_text() or "", lambda operation: self._places.of(operation, backward="transpose(" in operation)
         )
+
+
+def keras_runtime(
+    model: Any, recorder: LayerRecorder, places: Places, batch: Callable[[], Any]
+) -> tuple[JaxRuntime, contextlib.AbstractContextManager[object]]:
+    """The runtime for a Keras model, and the scopes that must be open while its step is traced."""
+    return JaxRuntime(model, places, batch), intercept(model, recorder, ScopeHooks())
 
 
 def _state(model: Any) -> tuple[list[Any], ...]:
@@ -108,6 +163,12 @@ def _events(data: Any) -> list[TraceEvent]:
         for line in plane.lines
         for event in line.events
     ]
+
+
+def under(model: Any, condition: Condition) -> contextlib.AbstractContextManager[None]:
+    """Hold a condition while the context is open: on one processor where one thread is asked for, since pools are fixed."""
+    del model
+    return on_processors(condition.threads)
 
 
 def device(model: Any) -> str:

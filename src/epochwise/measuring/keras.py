@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
+from keras.src.trainers.epoch_iterator import EpochIterator  # what every backend's fit goes through to get its batches
 
-from epochwise.measuring.gate import Gate, StopTraining
+from epochwise.measuring.clock import INPUT, VALIDATION, HostClock, callback_name
+from epochwise.measuring.conditions import without_denormals
+from epochwise.measuring.gate import ChangeCondition, Gate, StopTraining
+from epochwise.measuring.messages import Condition
+from epochwise.subjects.arrays import Dataset
+from epochwise.tracing.calls.keras import patched
 
 ENDLESS = 1_000_000_000
 """Epochs given to ``fit``; the gate ends it."""
@@ -34,21 +41,132 @@ class GateCallback(keras.callbacks.Callback):
         self._gate.epoch_ended({name: float(value) for name, value in (logs or {}).items()})
 
 
-def train(model: Any, x: Any, y: Any, batch_size: int, gate: Gate) -> None:
+def arguments_of(data: Dataset, batch_size: int) -> dict[str, Any]:
+    """Arguments of ``fit`` for these data: arrays, or the stream; and what the user gave beside."""
+    given = dict(data.feed.arguments) if data.feed else {}
+    if (stream := data.streamed) is None:
+        return {"x": data.x, "y": data.y, "batch_size": batch_size, **given}
+    endless = isinstance(stream.stream, types.GeneratorType)
+    return {"x": stream.stream, **({"steps_per_epoch": stream.steps_per_epoch} if endless else {}), **given}
+
+
+def sample_of(data: Dataset, batch_size: int) -> tuple[Any, Any]:
+    """One batch ``(x, y)`` as ``fit`` sees it."""
+    if data.streamed and data.streamed.sample:
+        return data.streamed.sample
+    return data.x[:batch_size], data.y[:batch_size]
+
+
+def train(model: Any, arguments: dict[str, Any], gate: Gate) -> None:
     """Train until the gate says stop: ``model.fit`` with its defaults, without the progress bar.
 
     Args:
         model: compiled.
-        x: samples, first axis the sample.
-        y: labels.
-        batch_size: samples in a step.
+        arguments: of ``fit``: data, batch size, and what the user gives beside; epochs and verbosity are ours.
         gate: decides when steps run.
     """
+    callbacks = list(arguments.get("callbacks") or ())
     gate.begin()
     try:
-        model.fit(x, y, batch_size=batch_size, epochs=ENDLESS, verbose=0, callbacks=[GateCallback(gate)])
+        with told(model, {type(each) for each in callbacks}, gate):
+            model.fit(**{**arguments, "epochs": ENDLESS, "verbose": 0, "callbacks": [*callbacks, GateCallback(gate)]})
+    except ChangeCondition:
+        raise
     except StopTraining:
         return
+
+
+@contextlib.contextmanager
+def under(model: Any, condition: Condition) -> Iterator[None]:
+    """Hold a condition while the context is open, as far as it concerns the model itself."""
+    if not condition.denormals:
+        for variable in [*model.variables, *(model.optimizer.variables if model.optimizer else [])]:
+            variable.assign(without_denormals(keras.ops.convert_to_numpy(variable.value)))
+    compiled = model.jit_compile
+    if not condition.compiled:
+        model.jit_compile = False
+        model.make_train_function(force=True)
+    try:
+        yield
+    finally:
+        if model.jit_compile != compiled:
+            model.jit_compile = compiled
+            model.make_train_function(force=True)
+
+
+@contextlib.contextmanager
+def told(model: Any, callbacks: Iterable[type], gate: Gate, see: Callable[[Any], None] = lambda batch: None) -> Iterator[None]:
+    """Tell the clock when ``fit`` waits for a batch, is in a callback or validates, and when an epoch's steps are over.
+
+    Args:
+        model: that is trained.
+        callbacks: classes of the callbacks to tell of.
+        gate: whose clock is told.
+        see: is given the first batch, where batches pass through Python.
+    """
+    clock = gate.clock
+
+    def steps_of_epoch(original: Callable[..., Any], iterator: Any) -> Iterator[Any]:
+        steps = original(iterator)
+        with clock.stay(INPUT):
+            first = next(steps, None)
+        if first is not None:
+            yield first
+            yield from steps
+        gate.steps_ended()
+
+    def batches(original: Callable[..., Any], iterator: Any) -> Any:
+        return _Timed(original(iterator), clock, see)
+
+    def validation(original: Callable[..., Any], this: Any, *args: Any, **kwargs: Any) -> Any:
+        gate.steps_ended()
+        with clock.stay(VALIDATION):
+            return original(this, *args, **kwargs)
+
+    def callback(original: Callable[..., Any], this: Any, *args: Any, **kwargs: Any) -> Any:
+        with clock.stay(callback_name(type(this))):
+            return original(this, *args, **kwargs)
+
+    with contextlib.ExitStack() as patches:
+        patches.enter_context(patched(EpochIterator, "_enumerate_iterator", steps_of_epoch))
+        if keras.backend.backend() != "tensorflow":  # there the step itself takes its batch, in the graph
+            for kind in [EpochIterator, *EpochIterator.__subclasses__()]:
+                if "_get_iterator" in vars(kind):
+                    patches.enter_context(patched(kind, "_get_iterator", batches))
+        patches.enter_context(patched(type(model), "evaluate", validation))
+        for kind in callbacks:
+            for name in HOOKS:
+                if not getattr(getattr(kind, name), "_is_default", False):  # Keras's own mark of a hook that does nothing
+                    patches.enter_context(patched(kind, name, callback))
+        yield
+
+
+class _Timed:
+    """An iterator over batches that tells the clock while it fetches one."""
+
+    def __init__(self, batches: Any, clock: HostClock, see: Callable[[Any], None]) -> None:
+        self._batches = batches
+        self._clock = clock
+        self._see: Callable[[Any], None] | None = see
+
+    def __iter__(self) -> _Timed:
+        with self._clock.stay(INPUT):
+            self._iterator = iter(self._batches)
+        return self
+
+    def __next__(self) -> Any:
+        with self._clock.stay(INPUT):
+            batch = next(self._iterator)
+        if self._see is not None:
+            self._see(batch)
+            self._see = None
+        return batch
+
+
+HOOKS = tuple(
+    f"on_{what}_{when}" for what in ("epoch", "train_batch", "batch", "test", "test_batch") for when in ("begin", "end")
+)
+"""Methods of callbacks that run while a model trains."""
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from epochwise.machines.machine import Machine
 from epochwise.measuring.measurement import Measurement
 from epochwise.measuring.messages import Load, Loaded
 from epochwise.measuring.players import Player
+from epochwise.measuring.probes import PROBE_SHARE, conditions_for, probe
 from epochwise.measuring.statistics import FEWEST_FOR_INTERVAL, paired_ratio
 from epochwise.measuring.track import LEAD_IN_SHARE, LONGEST_LEAD_IN, Track, expect, record
 from epochwise.measuring.workers import Worker
@@ -44,9 +45,9 @@ STEPS_WORTH_TIMING = 16
 SHORTEST_BLOCK_SECONDS = 0.05
 LEAST_SHARE = 1 / 3
 """Of the time of a pair, for the faster model: its steps are the noisier ones."""
-PROFILE_ROUNDS = 3
-PROFILE_SECONDS = 0.5
-MOST_PROFILED_STEPS = 60
+PROFILE_ROUNDS = 4
+PROFILE_SECONDS = 0.4
+MOST_PROFILED_STEPS = 40
 FINISH_SHARE = 0.5
 """An epoch under way when the budget is spent is finished if that takes no more than this share of the budget."""
 LOAD_WORTH_SAYING_CORES = 0.15
@@ -116,6 +117,7 @@ class _Schedule:
         self.interrupted = False
         self._progress = progress or (lambda done, total, text: None)
         self._load_cores: float | None = None
+        self._load_names = ""
 
     @property
     def pairs(self) -> int:
@@ -135,7 +137,10 @@ class _Schedule:
         self._alternate()
         self._finish_epochs()
         self._load_cores = others.processors()
+        if self._load_cores > LOAD_WORTH_SAYING_CORES:
+            self._load_names = others.names()
         self._profile()
+        self._probe()
 
     def _own_seconds(self) -> float:
         """Processor time of this process and its workers."""
@@ -187,9 +192,23 @@ class _Schedule:
                 steps = max(2, min(MOST_PROFILED_STEPS, round(PROFILE_SECONDS / track.step_seconds), track.steps_per_epoch - 2))
                 track.profile(steps)
 
+    def _probe(self) -> None:
+        """Try each model with one thing changed at a time."""
+        for track in self.tracks:
+            track.found = found = track.go(0, 1, inspect=True).found
+            for name, condition in conditions_for(track.loaded, found).items():
+                self._progress(self.seconds, self.seconds, f"trying {track.player.name}: {name}")
+                made = probe(track, name, condition, found, PROBE_SHARE * self.seconds)
+                if made is not None:
+                    track.probes.append(made)
+
     def measured(self) -> Measured:
         loaded = [track.loaded for track in self.tracks]
         return Measured(self._measurement(), tuple(what.counts for what in loaded), tuple(what.accelerator for what in loaded))
+
+    def _others(self, track: Track) -> list[list[float]]:
+        """Step times of the other models, block by block."""
+        return [[block.step_seconds for block in other.blocks] for other in self.tracks if other is not track]
 
     def _measurement(self) -> Measurement:
         pairs = self.pairs
@@ -201,13 +220,13 @@ class _Schedule:
         notes = []
         if self._load_cores is not None and self._load_cores > LOAD_WORTH_SAYING_CORES:
             notes.append(
-                f"Other programs used {self._load_cores:.1f} cores while this was measured;"
+                f"Other programs used {self._load_cores:.1f} cores while this was measured{self._load_names};"
                 " intervals are wider than on a quiet machine."
             )
         if self.interrupted:
             notes.append(f"Interrupted after {pairs} blocks of each model; what was measured until then is kept.")
         return Measurement(
-            models=tuple(record(track, pairs) for track in self.tracks),
+            models=tuple(record(track, pairs, self._others(track)) for track in self.tracks),
             ratio=ratio,
             pairs=pairs,
             budget_seconds=self.seconds,

@@ -5,7 +5,15 @@ All times are seconds. "Undisturbed" means without a profiler; only undisturbed 
 
 from __future__ import annotations
 
+import math
+
 import msgspec
+
+INPUT = "input pipeline"
+VALIDATION = "validation"
+TURN = "turn between epochs"
+DISPATCH = "dispatch and Python"
+"""Where the training loop's own thread can be, besides in a callback (``callback <class>``)."""
 
 
 class Interval(msgspec.Struct, frozen=True):
@@ -70,6 +78,45 @@ class KernelTime(msgspec.Struct, frozen=True):
     calls_per_step: float
 
 
+class HostTime(msgspec.Struct, frozen=True):
+    """How long the training loop's own thread was in one place, measured without a profiler.
+
+    Attributes:
+        place: ``input pipeline``, ``validation``, ``callback <class>``, or ``turn between epochs`` for what is left of one.
+        in_turn: whether that was between two epochs.
+        seconds: how long, of the stretch or epoch that it is told of.
+    """
+
+    place: str
+    in_turn: bool
+    seconds: float
+
+
+class IdleTime(msgspec.Struct, frozen=True):
+    """Time of a profiled step in which no kernel ran, by where the training loop's thread was.
+
+    Attributes:
+        place: as in :class:`HostTime`, or ``dispatch and Python`` for everything else.
+        layer: the layer whose code the thread was in, where the framework runs layers one by one; ``None`` otherwise.
+        phase: of that layer.
+        seconds_per_step: as profiled.
+    """
+
+    place: str
+    layer: str | None
+    phase: str | None
+    seconds_per_step: float
+
+
+class PlaceSpread(msgspec.Struct, frozen=True):
+    """How much the kernel time of one layer and phase varied over the rounds of profiling, in seconds per profiled step."""
+
+    layer: str | None
+    phase: str | None
+    low: float
+    high: float
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """What the framework's own profiler saw of some steps, and what it cost.
 
@@ -80,6 +127,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         undisturbed_seconds_per_step: of the blocks measured in turn with the profiled ones.
         busy_seconds_per_step: time in which at least one kernel ran, with the profiler running.
         kernels: where the busy time went; the sum is ``busy_seconds_per_step``.
+        idle: where the training loop's thread was while no kernel ran, as far as the profile tells.
+        stays: seconds per profiled step in each place of the loop's thread, whether kernels ran meanwhile or not.
+        spread: of the kernel time of each layer and phase.
         notes: what the profiler could not see.
     """
 
@@ -89,7 +139,14 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     undisturbed_seconds_per_step: float
     busy_seconds_per_step: float
     kernels: tuple[KernelTime, ...]
+    idle: tuple[IdleTime, ...] = ()
+    stays: dict[str, float] = msgspec.field(default_factory=dict)
+    spread: tuple[PlaceSpread, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def idle_in(self, place: str) -> float:
+        """Seconds of a profiled step in which no kernel ran while the loop's thread was in this place."""
+        return math.fsum(idle.seconds_per_step for idle in self.idle if idle.place == place)
 
     @property
     def overhead(self) -> float:
@@ -110,6 +167,45 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         return min(1.0, inside, self.busy_share), min(1.0, max(outside, self.busy_share))
 
 
+class Probe(msgspec.Struct, frozen=True):
+    """A few steps with one thing changed, beside as many usual ones.
+
+    Attributes:
+        name: what was changed: ``larger batch``, ``one thread``, ``denormals out``, ``not compiled``.
+        batch_size: samples in its steps.
+        steps: about how many were timed.
+        seconds_per_step: with the change.
+        usual_seconds_per_step: without it, before and after.
+        found: figures that belong to it: ``denormals``, the share of weights that are; ``threads`` in use without the change.
+    """
+
+    name: str
+    batch_size: int
+    steps: int
+    seconds_per_step: Interval
+    usual_seconds_per_step: float
+    found: dict[str, float] = msgspec.field(default_factory=dict)
+
+
+class Growth(msgspec.Struct, frozen=True):
+    """Steps that grow slower while a model trains.
+
+    Attributes:
+        share: how much longer a step of the last quarter of the blocks takes than one of the first: 0.5 is half as much again.
+        low: of its 95 % interval (bootstrap).
+        high: of its interval.
+        share: how much longer a step of the last quarter of the blocks takes than one of the first: 0.5 is half as much more.
+            ``unknown``.
+        evidence: what was measured, in a sentence.
+    """
+
+    share: float
+    low: float
+    high: float
+    cause: str
+    evidence: str
+
+
 class ModelMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     """One model's part of a measurement.
 
@@ -124,12 +220,15 @@ class ModelMeasurement(msgspec.Struct, frozen=True, kw_only=True):
         turn_seconds: usual time from the last step of an epoch to the first of the next, beyond a step: the lower quartile of
             the turns; ``None`` if none was seen.
         turns: all that were timed by themselves.
+        host: where the training loop's own thread was, seconds of an epoch; what is left of the epoch is its steps.
         blocks: every undisturbed block that counts.
         first_step_seconds: from the call of ``fit`` to the end of the first step: building, tracing, compiling.
         first_epoch_seconds: the whole first epoch.
         first_epoch_extrapolated: whether its end was put together from steps of the steady state.
         epochs: what was known at the end of each epoch that was run to its end.
         profile: ``None`` where it was not made.
+        probes: steps with one thing changed, to see what it costs.
+        growth: of the time of a step while the model trained; ``None`` where there was none to speak of.
         threads: threads that the framework uses, by its own name for each pool.
         versions: of the framework and what it stands on.
         device: where the kernels ran: ``cpu``, or the framework's name of an accelerator.
@@ -146,12 +245,15 @@ class ModelMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     whole_epochs: bool
     turn_seconds: float | None
     turns: tuple[float, ...] = ()
+    host: tuple[HostTime, ...] = ()
     blocks: tuple[Block, ...]
     first_step_seconds: float
     first_epoch_seconds: float
     first_epoch_extrapolated: bool
     epochs: tuple[EpochEnd, ...]
     profile: Profile | None
+    probes: tuple[Probe, ...] = ()
+    growth: Growth | None = None
     threads: dict[str, int]
     versions: dict[str, str]
     device: str

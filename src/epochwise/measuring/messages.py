@@ -10,7 +10,7 @@ import msgspec
 
 from epochwise.counting.counts import Counts
 from epochwise.machines.machine import Machine
-from epochwise.measuring.measurement import EpochEnd, KernelTime
+from epochwise.measuring.measurement import EpochEnd, HostTime, IdleTime, KernelTime
 from epochwise.subjects.datasets import DataSpec
 
 
@@ -30,11 +30,31 @@ class Start(msgspec.Struct, frozen=True, tag=True):
 
 
 class Go(msgspec.Struct, frozen=True, tag=True):
-    """Train on: ``lead_in`` steps that are not timed, then ``steps`` that are, with the profiler if asked."""
+    """Train on: ``lead_in`` steps that are not timed, then ``steps`` that are, with the profiler if asked.
+
+    With ``inspect`` the model is looked into afterwards, see :attr:`Paused.found`.
+    """
 
     lead_in: int
     steps: int
     profile: bool = False
+    inspect: bool = False
+
+
+class Condition(msgspec.Struct, frozen=True, tag=True):
+    """Leave the training loop and begin it anew with something changed; followed by :class:`Start`.
+
+    Attributes:
+        batch_size: samples in a step; ``None`` for the usual number.
+        threads: threads for kernels; ``None`` for the usual number.
+        denormals: whether weights that are denormal stay; if not they are zero from then on.
+        compiled: whether the step may be compiled, if it usually is.
+    """
+
+    batch_size: int | None = None
+    threads: int | None = None
+    denormals: bool = True
+    compiled: bool = True
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True):
@@ -48,6 +68,10 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
         counts: of its training step, from a trace made in the worker.
         accelerator: peaks of the device that the kernels run on, if that is not the processor.
         notes: what loading had to decide, in plain sentences.
+        can_restart: whether its loop can begin anew; a generator's cannot, whose batches another thread may be fetching.
+        compiled: whether the whole step is compiled.
+        can_change_batch: whether it can be tried with another batch size.
+        can_change_threads: whether it can be tried with another number of threads.
     """
 
     name: str
@@ -62,14 +86,30 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     device: str
     accelerator: Machine | None = None
     notes: tuple[str, ...] = ()
+    can_restart: bool = True
+    compiled: bool = False
+    can_change_batch: bool = False
+    can_change_threads: bool = False
 
 
 class ProfiledSteps(msgspec.Struct, frozen=True):
-    """What the profiler saw of the steps of one :class:`Go`; seconds per step."""
+    """What the profiler saw of a typical step of one :class:`Go`; seconds per step.
+
+    Attributes:
+        tool: the profiler.
+        kernels: by name, layer and phase.
+        idle: time in which no kernel ran, by where the loop's thread was; all but dispatch where ``wall_seconds_per_step`` is
+            ``None``.
+        stays: seconds in each place of the loop's thread.
+        wall_seconds_per_step: median over the steps; ``None`` where the recording does not tell them apart.
+        notes: what the profiler could not see.
+    """
 
     tool: str
-    busy_seconds_per_step: float
     kernels: tuple[KernelTime, ...]
+    idle: tuple[IdleTime, ...] = ()
+    stays: dict[str, float] = msgspec.field(default_factory=dict)
+    wall_seconds_per_step: float | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -86,6 +126,9 @@ class Paused(msgspec.Struct, frozen=True, tag=True):
         cpu_seconds: processor time of the worker so far.
         profiled: ``None`` unless asked for.
         profiler_failure: why there is no profile although one was asked for; empty otherwise.
+        host: where the loop's thread was during the timed steps.
+        resident_bytes: size of the process now.
+        found: what was found in the model, if that was asked for: ``denormals``, the share of weights that are; ``threads``.
     """
 
     seconds: float
@@ -97,6 +140,9 @@ class Paused(msgspec.Struct, frozen=True, tag=True):
     cpu_seconds: float
     profiled: ProfiledSteps | None = None
     profiler_failure: str = ""
+    host: tuple[HostTime, ...] = ()
+    resident_bytes: int = 0
+    found: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
@@ -108,5 +154,5 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     remedy: str
 
 
-Request = Load | Start | Go | Stop
+Request = Load | Start | Go | Condition | Stop
 Reply = Loaded | Paused | Failed

@@ -6,17 +6,21 @@ number. Frameworks carry such names through automatic differentiation and compil
 
 from __future__ import annotations
 
-import re
-
-from epochwise.measuring.xplane import Place
+from epochwise.measuring.xplane import SCOPE, Place
 from epochwise.tracing.recorder import OPTIMIZER, LayerRecorder
 
-SCOPE = re.compile(r"epochwise\.(\d+)")
+BACKWARD = ".backward"
+"""Behind the name of a scope that is opened again while the layer's gradients are computed."""
 
 
 def scope_name(call: int) -> str:
     """Name of the scope of a layer call."""
     return f"epochwise.{call}"
+
+
+def backward_name(call: int) -> str:
+    """Name of the scope in which the gradients of a layer call are computed."""
+    return f"{scope_name(call)}{BACKWARD}"
 
 
 class Places:
@@ -28,6 +32,10 @@ class Places:
 
     def __init__(self, recorder: LayerRecorder) -> None:
         self.recorder = recorder
+
+    def of_scope(self, name: str) -> Place:
+        """Layer and phase of a scope, by the name that :func:`scope_name` or :func:`backward_name` gave it."""
+        return self.of(name, backward=name.endswith(BACKWARD))
 
     def of(self, name: str, *, backward: bool) -> Place:
         """Layer and phase.

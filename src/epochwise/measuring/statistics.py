@@ -12,6 +12,7 @@ from epochwise.measuring.measurement import Interval
 CONFIDENCE = 0.95
 RESAMPLES = 4999
 FEWEST_FOR_INTERVAL = 3
+FEWEST_FOR_GROWTH = 8
 
 Floats = NDArray[np.float64]
 
@@ -70,9 +71,18 @@ def _bootstrap(columns: list[Floats], statistic: Callable[[list[Floats]], Floats
     return Interval(middle, min(float(low), middle), max(float(high), middle))
 
 
-def growth(values: Sequence[float]) -> float:
-    """How much the last quarter's median exceeds the first's: 0.5 for half as much again; 0 for fewer than 8 values."""
-    if len(values) < 8:  # noqa: PLR2004 - two values a quarter are the least that has a median worth the name
-        return 0.0
+def growth(values: Sequence[float], seed: int = 0) -> Interval:
+    """How much the last quarter's median exceeds the first's, with its interval: 0.5 for half as much again.
+
+    Args:
+        values: in the order in which they were measured; fewer than 8 do not tell anything.
+        seed: of the resampling.
+    """
+    if len(values) < FEWEST_FOR_GROWTH:
+        return Interval(0.0, 0.0, 0.0)
     quarter = len(values) // 4
-    return float(np.median(values[-quarter:]) / np.median(values[:quarter]) - 1.0)
+
+    def later_over_earlier(samples: list[Floats]) -> Floats:
+        return np.asarray(np.median(samples[1], axis=-1) / np.median(samples[0], axis=-1) - 1.0)
+
+    return _bootstrap([np.asarray(values[:quarter]), np.asarray(values[-quarter:])], later_over_earlier, seed)

@@ -11,16 +11,20 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 
-from epochwise.measuring.gate import Gate, StopTraining
-from epochwise.measuring.intervals import KernelEvent, kernel_times
-from epochwise.measuring.messages import ProfiledSteps
-from epochwise.measuring.places import SCOPE, Places, scope_name
-from epochwise.measuring.xplane import Place
+from epochwise.measuring.clock import SPAN, HostClock
+from epochwise.measuring.gate import ChangeCondition, Gate, StopTraining
+from epochwise.measuring.intervals import HostSpan, KernelEvent, typical_step
+from epochwise.measuring.measurement import DISPATCH, INPUT
+from epochwise.measuring.messages import Condition, ProfiledSteps
+from epochwise.measuring.places import Places, scope_name
+from epochwise.measuring.xplane import SCOPE, Place
+from epochwise.subjects.arrays import Dataset
 from epochwise.tracing.keras import StepHooks, intercept
 from epochwise.tracing.recorder import LOSS, OPTIMIZER, LayerRecorder
 
@@ -28,12 +32,19 @@ Loss = Callable[[Any, Any], Any]
 
 ATEN = "aten::"
 ALLOCATIONS = ("aten::empty", "aten::new_empty", "aten::resize_", "aten::set_")
-INPUT = "enumerate(DataLoader)"
+COMPILED = "cpp_"
+"""What the names of kernels begin with that ``torch.compile`` made."""
+KERNELS = (ATEN, COMPILED, "mkldnn::", "mkl::", "inductor::")
+INPUT_LOOP = "enumerate(DataLoader)"
 COMPUTE_THEMSELVES = ("aten::mkldnn_convolution", "aten::convolution_backward", "aten::_nnpack_spatial_convolution")
 """Registered as made of other operations, though they hand their work to a library themselves."""
 BACKWARD = "autograd::engine::evaluate_function"
 UPDATE = "Optimizer.step"
 NANOSECONDS_PER_MICROSECOND = 1e3
+
+
+CAN_CHANGE_THREADS = True
+"""Whether the framework lets the number of its threads be changed while it runs."""
 
 
 class ScopeHooks(StepHooks):
@@ -57,6 +68,7 @@ class TorchRuntime:
     tool = "torch.profiler"
 
     def __init__(self, model: Any, layers: Callable[[], contextlib.AbstractContextManager[object]], places: Places) -> None:
+        self._model = model
         self._device = _device_of(model)
         self._layers = layers
         self._places = places
@@ -77,18 +89,43 @@ class TorchRuntime:
         self._profile = torch.profiler.profile(activities=activities, acc_events=True)
         self._profile.start()
 
+    def annotate(self, name: str) -> contextlib.AbstractContextManager[object]:
+        """A range of the host in the profile."""
+        scope: contextlib.AbstractContextManager[object] = torch.profiler.record_function(name)
+        return scope
+
+    def inspect(self) -> dict[str, float]:
+        """The share of denormal weights, and the threads in use."""
+        weights = [parameter.detach() for parameter in self._model.parameters() if parameter.is_floating_point()]
+        small = sum(int(((each != 0) & (each.abs() < torch.finfo(each.dtype).tiny)).sum()) for each in weights)
+        total = sum(each.numel() for each in weights)
+        return {"denormals": small / max(1, total), "threads": float(torch.get_num_threads())}
+
     def stop_profiler(self, steps: int) -> ProfiledSteps:
         """End recording and read it."""
         self._profile.stop()
         self._scopes.close()
-        kernels = kernel_times(_kernel_events(self._profile.events(), self._places), steps)
+        kernels, spans = _read_events(self._profile.events(), self._places)
         self._profile = None
-        return ProfiledSteps(self.tool, sum(kernel.seconds_per_step for kernel in kernels), kernels)
+        step = typical_step(kernels, spans, steps)
+        return ProfiledSteps(self.tool, step.kernels, step.idle, step.stays, step.wall)
 
 
-def keras_layers(model: Any, recorder: LayerRecorder) -> contextlib.AbstractContextManager[object]:
-    """Scopes for the layers of a Keras model."""
-    return intercept(model, recorder, ScopeHooks())
+def keras_runtime(
+    model: Any, recorder: LayerRecorder, places: Places, batch: Callable[[], Any]
+) -> tuple[TorchRuntime, contextlib.AbstractContextManager[object]]:
+    """The runtime for a Keras model, and what must be open while it trains: nothing, scopes come with the profiler."""
+    del batch
+    return TorchRuntime(model, lambda: intercept(model, recorder, ScopeHooks()), places), contextlib.nullcontext()
+
+
+def loop_runtime(model: Any, recorder: LayerRecorder, places: Places) -> TorchRuntime:
+    """The runtime for a loop of the user's own; without a model layers are not told apart."""
+    if model is None:
+        return TorchRuntime(torch.nn.Module(), contextlib.nullcontext, places)
+    return TorchRuntime(
+        model, lambda: module_layers(model, ScopedLoss(lambda outputs, labels: None, recorder), recorder), places
+    )
 
 
 class ScopedLoss:
@@ -149,23 +186,40 @@ def module_layers(module: torch.nn.Module, loss: ScopedLoss, recorder: LayerReco
         last.remove()
 
 
-def _kernel_events(events: list[Any], places: Places) -> list[KernelEvent]:
-    on_device = [event for event in events if event.device_type != torch.autograd.DeviceType.CPU]
-    if on_device:
-        return [KernelEvent(*_interval(event), event.name) for event in on_device]
-    found = []
+def _read_events(events: list[Any], places: Places) -> tuple[list[KernelEvent], list[HostSpan]]:
+    """Every kernel in a recording (an accelerator's own if there is one), and the stays of the host."""
     ancestry = {id(event): [event.name, *(ancestor.name for ancestor in _ancestors(event))] for event in events}
     forward_scopes = _scopes_by_sequence(events, ancestry)
-    for event in events:
+    host = [event for event in events if event.device_type == torch.autograd.DeviceType.CPU]
+    spans = [span for event in host for span in _span(event, forward_scopes, places)]
+    on_device = [event for event in events if event.device_type != torch.autograd.DeviceType.CPU]
+    if on_device:
+        return [KernelEvent(*_interval(event), event.name) for event in on_device], spans
+    found = []
+    for event in host:
         names = ancestry[id(event)]
-        if not event.name.startswith(ATEN) or not _is_kernel(event.name, bool(event.cpu_children)):
+        if not event.name.startswith(KERNELS) or not _is_kernel(event.name, bool(event.cpu_children)):
             continue
-        if any(name.startswith(INPUT) for name in names):
+        if any(name.startswith((INPUT_LOOP, SPAN)) for name in names):
             continue
         place = _place(event, names, forward_scopes, places)
         pieces = enumerate(_own_time(event))
         found += [KernelEvent(start, end, event.name, *place, calls=int(number == 0)) for number, (start, end) in pieces]
-    return found
+    return found, spans
+
+
+def _span(event: Any, forward_scopes: dict[int, str], places: Places) -> Iterator[HostSpan]:
+    """Where the host is while an event lasts, if the event tells."""
+    if event.name.startswith(SPAN):
+        yield HostSpan(*_interval(event), event.name.removeprefix(SPAN))
+    elif event.name.startswith(INPUT_LOOP):
+        yield HostSpan(*_interval(event), INPUT)
+    elif SCOPE.fullmatch(event.name):
+        yield HostSpan(*_interval(event), DISPATCH, *places.of(event.name, backward=False))
+    elif event.name.startswith(BACKWARD):
+        yield HostSpan(*_interval(event), DISPATCH, *places.of(forward_scopes.get(event.sequence_nr, ""), backward=True))
+    elif event.name.startswith(UPDATE):
+        yield HostSpan(*_interval(event), DISPATCH, OPTIMIZER, "update")
 
 
 def _scopes_by_sequence(events: list[Any], ancestry: dict[int, list[str]]) -> dict[int, str]:
@@ -216,7 +270,7 @@ def _own_time(event: Any) -> Iterator[tuple[float, float]]:
 
 @functools.cache
 def _is_kernel(name: str, calls_others: bool) -> bool:
-    if name in COMPUTE_THEMSELVES:
+    if name in COMPUTE_THEMSELVES or not name.startswith(ATEN):
         return True
     if name.startswith(ALLOCATIONS) or _is_view(name):
         return False
@@ -241,44 +295,82 @@ def _is_view(name: str) -> bool:
 
 def train(
     module: torch.nn.Module,
-    x: Any,
-    y: Any,
-    batch_size: int,
+    batches: Callable[[], Iterable[tuple[Any, Any]]],
     loss: Loss,
     optimizer: torch.optim.Optimizer,
     gate: Gate,
 ) -> None:
     """Train until the gate says stop: the loop of PyTorch's own tutorials.
 
-    A ``DataLoader`` that shuffles; zero the gradients, forward, loss, backward, step; the loss is added up with ``item()``.
+    Zero the gradients, forward, loss, backward, step; the loss is added up with ``item()``.
 
     Args:
         module: trained in place.
-        x: samples, first axis the sample.
-        y: labels.
-        batch_size: samples in a step.
+        batches: gives the features and labels of an epoch's batches.
         loss: of outputs and labels.
         optimizer: of the module's parameters.
         gate: decides when steps run.
     """
     where = _device_of(module)
-    dataset = torch.utils.data.TensorDataset(torch.as_tensor(x), torch.as_tensor(y))
-    loader = torch.utils.data.DataLoader(dataset, batch_size=batch_size, shuffle=True)
     gate.begin()
     try:
         while True:
             module.train()
-            total = 0.0
-            for step, (features, labels) in enumerate(loader):
+            total, samples = 0.0, 0
+            for step, (features, labels) in enumerate(_timed(batches, gate.clock)):
                 gate.before_step(step)
                 optimizer.zero_grad()
                 outputs = loss(module(features.to(where)), labels.to(where))
                 outputs.backward()
                 optimizer.step()
                 total += outputs.item() * len(labels)
-            gate.epoch_ended({"loss": total / len(dataset)})
+                samples += len(labels)
+            gate.epoch_ended({"loss": total / max(1, samples)})
+    except ChangeCondition:
+        raise
     except StopTraining:
         return
+
+
+@contextlib.contextmanager
+def under(model: Any, condition: Condition) -> Iterator[None]:
+    """Hold a condition while the context is open: threads; and for a plain module what concerns its weights."""
+    usual = torch.get_num_threads()
+    if condition.threads:
+        torch.set_num_threads(condition.threads)
+    if not condition.denormals and not hasattr(model, "compiled_metrics"):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter[parameter.abs() < torch.finfo(parameter.dtype).tiny] = 0
+    try:
+        yield
+    finally:
+        torch.set_num_threads(usual)
+
+
+def _timed(batches: Callable[[], Iterable[tuple[Any, Any]]], clock: HostClock) -> Iterator[tuple[Any, Any]]:
+    """The batches of an epoch; the clock is told while the loop waits for the next one."""
+    with clock.stay(INPUT):
+        iterator = iter(batches())
+        batch = next(iterator, None)
+    while batch is not None:
+        yield batch
+        with clock.stay(INPUT):
+            batch = next(iterator, None)
+
+
+def batches_for(data: Dataset, batch_size: int) -> Callable[[], Iterable[tuple[Any, Any]]]:
+    """Gives the batches of an epoch: those of the user's stream, or of a ``DataLoader`` that shuffles the arrays."""
+    if (stream := data.streamed) is None:
+        dataset = torch.utils.data.TensorDataset(torch.as_tensor(data.x), torch.as_tensor(data.y))
+        loader = torch.utils.data.DataLoader(dataset, batch_size=batch_size, shuffle=True)
+        return lambda: loader
+    return lambda: (_tensors(batch) for batch in itertools.islice(stream.stream, stream.steps_per_epoch))
+
+
+def _tensors(batch: Any) -> tuple[Any, Any]:
+    features, labels = batch[:2]
+    return torch.as_tensor(features), torch.as_tensor(labels)
 
 
 @contextlib.contextmanager

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 
-from epochwise.measuring.measurement import Block, EpochEnd, Interval, KernelTime, ModelMeasurement, Profile
-from epochwise.measuring.messages import Go, Loaded, Paused, ProfiledSteps, Start
+from epochwise.measuring.growing import growth_of
+from epochwise.measuring.measurement import (
+    TURN,
+    Block,
+    EpochEnd,
+    HostTime,
+    IdleTime,
+    Interval,
+    KernelTime,
+    ModelMeasurement,
+    PlaceSpread,
+    Probe,
+    Profile,
+)
+from epochwise.measuring.messages import Condition, Go, Loaded, Paused, ProfiledSteps, Start
 from epochwise.measuring.players import Player
-from epochwise.measuring.statistics import growth, median_interval
+from epochwise.measuring.statistics import median_interval
 
 WARM_UP_SECONDS = 0.5
 FEWEST_STRETCHES = 4
 LEAD_IN_SHARE = 0.05
 LONGEST_LEAD_IN = 20
-GROWTH_WORTH_SAYING = 0.25
 STALL_SHARE = 0.05
 """Of an epoch: a turn that exceeds the usual one by more is said to have stalled."""
 
@@ -49,6 +62,8 @@ class Track:
         self.block_steps = 1
         self.blocks: list[Block] = []
         self.turns: list[float] = []
+        self.hosts: list[tuple[HostTime, ...]] = []  # of each block
+        self.turn_hosts: list[tuple[HostTime, ...]] = []  # of each turn
         self.epochs: list[EpochEnd] = []
         self.cpu_seconds = 0.0
         self.peak_memory_bytes = 0
@@ -58,6 +73,9 @@ class Track:
         self.undisturbed: list[float] = []
         self.profiler_works = True
         self.notes: list[str] = list(loaded.notes)
+        self.probes: list[Probe] = []
+        self.resident: list[int] = []  # after each block
+        self.found: dict[str, float] = {}
 
     @property
     def whole_epochs(self) -> bool:
@@ -74,11 +92,24 @@ class Track:
         """Steps that can run before the last one of the epoch, which belongs to the turn."""
         return self.steps_per_epoch - 1 - self.next_step
 
-    def go(self, lead_in: int, steps: int, *, profile: bool = False) -> Paused:
+    def go(self, lead_in: int, steps: int, *, profile: bool = False, inspect: bool = False) -> Paused:
         """Train on; see :class:`Go`."""
-        paused = expect(Paused, self.player.ask(Go(lead_in, steps, profile)))
+        paused = expect(Paused, self.player.ask(Go(lead_in, steps, profile, inspect)))
         self._take(paused)
         return paused
+
+    def change(self, condition: Condition) -> None:
+        """Begin the training loop anew under a condition, and train its first step."""
+        self.player.tell(condition)
+        batch_size = condition.batch_size or self.loaded.batch_size
+        steps_per_call = math.ceil(self.loaded.samples / self.loaded.batch_size) / self.loaded.steps_per_epoch
+        self.steps_per_epoch = math.ceil(self.loaded.samples / batch_size / max(1.0, round(steps_per_call)))
+        expect(Paused, self.player.ask(Start()))
+        self.next_step = 1
+
+    def quick_step(self) -> float:
+        """Seconds of a step under the condition that holds: the shortest of three."""
+        return min(self.go(0, 1).seconds for _ in range(3))
 
     def start(self) -> None:
         """Train the first step, which builds, traces and compiles."""
@@ -98,8 +129,9 @@ class Track:
 
     def turn(self) -> None:
         """Train to the end of the epoch and into the next; the turn between them is timed."""
-        seconds = self.go(self.steps_per_epoch - 1 - self.next_step, 1).seconds
-        self.turns.append(max(0.0, seconds - self.step_seconds))
+        paused = self.go(self.steps_per_epoch - 1 - self.next_step, 1)
+        self.turns.append(max(0.0, paused.seconds - self.step_seconds))
+        self.turn_hosts.append(paused.host)
 
     def make_room(self, steps: int) -> None:
         """See to it that so many steps fit before the end of the epoch, if they can at all."""
@@ -113,6 +145,8 @@ class Track:
         started_at = time.monotonic() - since
         paused = self.go(lead_in, self.block_steps)
         self.blocks.append(Block(started_at, self.block_steps, paused.seconds))
+        self.hosts.append(paused.host)
+        self.resident.append(paused.resident_bytes)
         self.step_seconds = float(np.median([block.step_seconds for block in self.blocks]))
 
     def profile(self, steps: int) -> None:
@@ -125,7 +159,7 @@ class Track:
             elif paused.profiled is not None:
                 self.profiles.append(paused.profiled)
                 self.profiled_steps += steps
-                self.profiled_wall.append(paused.seconds / steps)
+                self.profiled_wall.append(paused.profiled.wall_seconds_per_step or paused.seconds / steps)
             elif paused.profiler_failure:
                 self.notes.append(f"The profiler could not be used ({paused.profiler_failure}); busy time is unknown.")
                 self.profiler_works = False
@@ -159,6 +193,25 @@ class Track:
         """
         return float(np.quantile(self.turns, 0.25, method="lower")) if self.turns else None
 
+    def host(self, pairs: int) -> tuple[HostTime, ...]:
+        """Where the loop's thread was in an epoch of usual steps and a usual turn; seconds of an epoch."""
+        found: dict[tuple[str, bool], list[float]] = {}
+        for block, times in zip(self.blocks[:pairs], self.hosts[:pairs], strict=True):
+            for time_ in times:
+                found.setdefault((time_.place, time_.in_turn), []).append(time_.seconds / block.seconds)
+        steps = float(np.median(self.epoch_values()[:pairs])) if self.blocks else 0.0
+        usual = [
+            HostTime(*key, _median_of(shares, pairs) * steps)
+            for key, shares in found.items()
+            if self.whole_epochs or not key[1]
+        ]
+        if self.whole_epochs or self.turn_seconds is None:
+            return tuple(usual)
+        number = self.turns.index(self.turn_seconds)
+        told = [time_ for time_ in self.turn_hosts[number] if time_.in_turn and time_.place != TURN]
+        rest = self.turn_seconds - math.fsum(time_.seconds for time_ in told)
+        return (*usual, *told, HostTime(TURN, True, max(0.0, rest)))
+
     @property
     def stalls(self) -> list[float]:
         """Turns that took much longer than usual."""
@@ -171,8 +224,14 @@ class Track:
         return 0.0 if self.whole_epochs else (self.turn_seconds or 0.0)
 
 
-def record(track: Track, pairs: int) -> ModelMeasurement:
-    """The record of one model; of its blocks the first ``pairs`` are kept, as many as of the other model."""
+def record(track: Track, pairs: int, others: Sequence[Sequence[float]] = ()) -> ModelMeasurement:
+    """The record of one model.
+
+    Args:
+        track: of the model.
+        pairs: how many of its blocks are kept, as many as of the other model.
+        others: seconds of a step of the models measured in turn with it, block by block.
+    """
     values = track.epoch_values()[:pairs]
     steps = median_interval(values)
     turn = track.added_turn
@@ -190,10 +249,11 @@ def record(track: Track, pairs: int) -> ModelMeasurement:
             f" ({max(track.stalls):.2g} s at most, where {track.turn_seconds:.2g} s is usual)."
             " The seconds per epoch hold a usual turn."
         )
-    drift = growth([block.step_seconds for block in track.blocks])
-    if drift > GROWTH_WORTH_SAYING:
+    grown = growth_of([block.step_seconds for block in track.blocks], track.resident, track.found, others)
+    if grown is not None:
         notes.append(
-            f"Steps of {track.player.name} grew slower while being measured, by {drift:.0%} from first to last quarter."
+            f"Steps of {track.player.name} grew slower while being measured, by {grown.share:.0%} from first to last quarter"
+            f" (95 % interval {grown.low:.0%} to {grown.high:.0%}): {grown.evidence}."
         )
     complete = bool(track.epochs)
     first_epoch = (
@@ -212,12 +272,15 @@ def record(track: Track, pairs: int) -> ModelMeasurement:
         whole_epochs=track.whole_epochs,
         turn_seconds=track.turn_seconds,
         turns=tuple(track.turns),
+        host=track.host(pairs),
         blocks=tuple(track.blocks[:pairs]),
         first_step_seconds=track.first_step_seconds,
         first_epoch_seconds=first_epoch,
         first_epoch_extrapolated=not complete,
         epochs=tuple(track.epochs),
         profile=_profile_of(track),
+        probes=tuple(track.probes),
+        growth=grown,
         threads=loaded.threads,
         versions=loaded.versions,
         device=loaded.device,
@@ -226,25 +289,63 @@ def record(track: Track, pairs: int) -> ModelMeasurement:
     )
 
 
+def _median_of(shares: list[float], blocks: int) -> float:
+    """The median over all blocks; blocks in which a place does not occur count as 0."""
+    return float(np.median([*shares, *[0.0] * (blocks - len(shares))]))
+
+
 def _profile_of(track: Track) -> Profile | None:
-    """All rounds of profiling put together, each counting alike."""
+    """All rounds of profiling put together: of each figure the median over the rounds."""
     if not track.profiles:
         return None
-    rounds = len(track.profiles)
-    seconds: dict[tuple[str, str | None, str | None], list[float]] = {}
-    for profile in track.profiles:
-        for kernel in profile.kernels:
-            sums = seconds.setdefault((kernel.name, kernel.layer, kernel.phase), [0.0, 0.0])
-            sums[0] += kernel.seconds_per_step / rounds
-            sums[1] += kernel.calls_per_step / rounds
-    kernels = [KernelTime(*key, seconds_per_step=total, calls_per_step=calls) for key, (total, calls) in seconds.items()]
+    names = dict.fromkeys((kernel.name, kernel.layer, kernel.phase) for profile in track.profiles for kernel in profile.kernels)
+    by_round = [{(kernel.name, kernel.layer, kernel.phase): kernel for kernel in profile.kernels} for profile in track.profiles]
+    kernels = [
+        KernelTime(
+            *name,
+            seconds_per_step=_median([kernels[name].seconds_per_step if name in kernels else 0.0 for kernels in by_round]),
+            calls_per_step=_median([kernels[name].calls_per_step if name in kernels else 0.0 for kernels in by_round]),
+        )
+        for name in names
+    ]
     kernels.sort(key=lambda kernel: -kernel.seconds_per_step)
+    stays = dict.fromkeys(place for profile in track.profiles for place in profile.stays)
     return Profile(
         tool=track.profiles[0].tool,
         steps=track.profiled_steps,
-        wall_seconds_per_step=float(np.mean(track.profiled_wall)),
-        undisturbed_seconds_per_step=float(np.mean(track.undisturbed)),
+        wall_seconds_per_step=_median(track.profiled_wall),
+        undisturbed_seconds_per_step=_median(track.undisturbed),
         busy_seconds_per_step=math.fsum(kernel.seconds_per_step for kernel in kernels),
         kernels=tuple(kernels),
+        idle=_idle_of(track.profiles),
+        stays={place: _median([profile.stays.get(place, 0.0) for profile in track.profiles]) for place in stays},
+        spread=_spread_of(track.profiles),
         notes=track.profiles[0].notes,
+    )
+
+
+def _median(values: list[float]) -> float:
+    return float(np.median(values))
+
+
+def _idle_of(profiles: list[ProfiledSteps]) -> tuple[IdleTime, ...]:
+    by_round = [{(idle.place, idle.layer, idle.phase): idle.seconds_per_step for idle in profile.idle} for profile in profiles]
+    names = dict.fromkeys(name for idle in by_round for name in idle)
+    return tuple(IdleTime(*name, _median([idle.get(name, 0.0) for idle in by_round])) for name in names)
+
+
+def _spread_of(profiles: list[ProfiledSteps]) -> tuple[PlaceSpread, ...]:
+    """The least and the most kernel time of each layer and phase over the rounds."""
+    by_round: list[dict[tuple[str | None, str | None], float]] = []
+    for profile in profiles:
+        seconds: dict[tuple[str | None, str | None], float] = {}
+        for kernel in profile.kernels:
+            place = kernel.layer, kernel.phase
+            seconds[place] = seconds.get(place, 0.0) + kernel.seconds_per_step
+        by_round.append(seconds)
+    places = dict.fromkeys(place for seconds in by_round for place in seconds)
+    return tuple(
+        PlaceSpread(*place, min(values), max(values))
+        for place in places
+        if (values := [seconds.get(place, 0.0) for seconds in by_round])
     )

@@ -5,19 +5,30 @@ instruction in the statistic ``hlo_op``. A thunk may hand its work to other thre
 event ``end: <name>``, which carries in ``_c`` the number that the thunk's own event carries in ``_p``. So a kernel lasts from
 the start of its thunk to the later of the two ends.
 
-TensorFlow's executor records each operation's kernel as ``<node name>:<operation>``.
+TensorFlow's executor records each operation's kernel as ``<node name>:<operation>``. Operations that Python calls one by one
+are recorded as ``EagerLocalExecute: <operation>``, around the region in which the kernel runs.
 """
 
 from __future__ import annotations
 
+import bisect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from epochwise.measuring.intervals import KernelEvent
+from epochwise.measuring.clock import SPAN
+from epochwise.measuring.intervals import HostSpan, KernelEvent
+from epochwise.measuring.measurement import DISPATCH, INPUT
 
 Place = tuple[str | None, str | None]
 """Layer and phase, each ``None`` where unknown."""
+NOWHERE: Place = (None, None)
+
+Shares = tuple[tuple[Place, float], ...]
+"""Layers and phases that a kernel works for, with their shares of its time, which add up to 1; empty where unknown."""
+
+SCOPE = re.compile(r"epochwise\.(\d+)")
+"""Name of the scope of a layer call."""
 
 
 class TraceEvent(NamedTuple):
@@ -48,25 +59,54 @@ COSTS_NOTHING = "NoOp _Arg _Retval"
 NOT_KERNELS = frozenset(f"{CALLS_OTHERS} {WAITS} {COSTS_NOTHING}".split())
 """TensorFlow operations that call others or wait, rather than compute."""
 
+NEXT_BATCH = ("IteratorGetNextOp::DoCompute", "IteratorGetNextAsOptionalOp::DoCompute")
+"""Regions in which a TensorFlow step waits for its next batch."""
+EAGER_CALL, EAGER_RUN = "EagerLocalExecute: ", "KernelAndDeviceFunc::Run"
+"""An operation that is called from Python, and the part of it in which its kernel runs."""
+FUNCTION = "__"
+"""What the names of whole graphs begin with."""
+EAGER_COSTS_NOTHING = frozenset(("ReadVariableOp", "Shape", "Identity", "_EagerConst", "Reshape", "ExpandDims", "Squeeze"))
+"""Operations that compute nothing, and only hand on what is there or give it another shape."""
+LONGEST_SCOPE_NANOSECONDS = 60e9
+
+CALLBACK = "callback"
+"""In the name of a kernel of XLA's that calls Python."""
+
 INPUT_THREADS = "tf_data"
 """Threads of TensorFlow's input pipeline; what runs on them is not the step's work."""
 
 
-def kernel_events(
-    events: Iterable[TraceEvent], place_of_instruction: Callable[[str], Place], place_of_node: Callable[[str], Place]
-) -> list[KernelEvent]:
-    """Every kernel in a recording: an accelerator's own if there is one, else those of the CPU.
+def read_events(
+    events: Iterable[TraceEvent],
+    *,
+    instruction: Callable[[str], Shares],
+    node: Callable[[str], Place],
+    scope: Callable[[str], Place],
+) -> tuple[list[KernelEvent], list[HostSpan]]:
+    """Every kernel in a recording (an accelerator's own if there is one, else those of the CPU), and the stays of the host.
 
     Args:
         events: everything recorded.
-        place_of_instruction: layer and phase of an HLO instruction.
-        place_of_node: layer and phase of a TensorFlow node.
+        instruction: for which layers and phases an HLO instruction works, with their shares of its time.
+        node: layer and phase of a TensorFlow node.
+        scope: layer and phase of a scope that was opened around a layer while the profiler ran.
     """
     recorded = _within_window(list(events))
+    spans = list(_host_spans(recorded, scope))
     device = [event for event in recorded if event.plane.startswith(DEVICE_PLANE) and event.thread.startswith("Stream")]
     if device:
-        return [_device_event(event, place_of_instruction, place_of_node) for event in device]
-    return _hlo_events(recorded, place_of_instruction) + _tensorflow_events(recorded, place_of_node)
+        return [piece for event in device for piece in _device_event(event, instruction, node)], spans
+    kernels = _hlo_events(recorded, instruction) + _tensorflow_events(recorded, node) + _eager_events(recorded, spans)
+    return kernels, spans
+
+
+def fused_note(shares: Iterable[Shares]) -> tuple[str, ...]:
+    """A note where compiled kernels work for several layers at once."""
+    fused = sum(len(each) > 1 for each in shares)
+    if not fused:
+        return ()
+    kernels = "1 compiled kernel works" if fused == 1 else f"{fused} compiled kernels work"
+    return (f"{kernels} for several layers or phases; its time is shared out by the elements that each computes.",)
 
 
 def _within_window(events: list[TraceEvent]) -> list[TraceEvent]:
@@ -77,18 +117,30 @@ def _within_window(events: list[TraceEvent]) -> list[TraceEvent]:
     return [event for event in events if window.start <= event.start <= window.end]
 
 
+def _host_spans(events: Iterable[TraceEvent], scope: Callable[[str], Place]) -> Iterator[HostSpan]:
+    """Where the training loop's thread was, from the scopes that were opened while the profiler ran."""
+    for event in events:
+        if event.name.startswith(SPAN):
+            yield HostSpan(event.start, event.end, event.name.removeprefix(SPAN))
+        elif event.name in NEXT_BATCH:
+            yield HostSpan(event.start, event.end, INPUT)
+        elif SCOPE.match(event.name):
+            yield HostSpan(event.start, event.end, DISPATCH, *scope(event.name))
+
+
 def _device_event(
-    event: TraceEvent, place_of_instruction: Callable[[str], Place], place_of_node: Callable[[str], Place]
-) -> KernelEvent:
-    instruction, node = event.stats.get("hlo_op"), event.stats.get("tf_op")
-    if instruction is not None:
-        return KernelEvent(event.start, event.end, str(instruction), *place_of_instruction(str(instruction)))
-    if node is not None:
-        return KernelEvent(event.start, event.end, event.name, *place_of_node(str(node).partition(":")[0]))
-    return KernelEvent(event.start, event.end, event.name)
+    event: TraceEvent, instruction: Callable[[str], Shares], node: Callable[[str], Place]
+) -> Iterator[KernelEvent]:
+    operation, made_from = event.stats.get("hlo_op"), event.stats.get("tf_op")
+    if operation is not None:
+        yield from _pieces(event.start, event.end, str(operation), instruction(str(operation)))
+    elif made_from is not None:
+        yield KernelEvent(event.start, event.end, event.name, *node(str(made_from).partition(":")[0]))
+    else:
+        yield KernelEvent(event.start, event.end, event.name)
 
 
-def _hlo_events(events: Iterable[TraceEvent], place_of: Callable[[str], Place]) -> list[KernelEvent]:
+def _hlo_events(events: Iterable[TraceEvent], shares_of: Callable[[str], Shares]) -> list[KernelEvent]:
     """Kernels that XLA's CPU runtime ran."""
     kernels: list[TraceEvent] = []
     ends: dict[object, float] = {}
@@ -97,12 +149,24 @@ def _hlo_events(events: Iterable[TraceEvent], place_of: Callable[[str], Place]) 
             kernels.append(event)
         elif event.name.startswith("end: ") and "_c" in event.stats:
             ends[event.stats["_c"]] = event.end
-    found = []
+    found: list[KernelEvent] = []
+    python = sorted(event.start for event in kernels if CALLBACK in event.name)
     for event in kernels:
         instruction = str(event.stats["hlo_op"])
         end = max(event.end, ends.get(event.stats.get("_p"), event.end))
-        found.append(KernelEvent(event.start, end, instruction, *place_of(instruction)))
+        called = bisect.bisect_right(python, event.start)
+        if CALLBACK not in event.name and called < len(python) and python[called] < end:
+            end = python[called]  # its end is told late: what comes next runs Python on the thread that would tell it
+        found += _pieces(event.start, end, instruction, shares_of(instruction))
     return found
+
+
+def _pieces(start: float, end: float, name: str, shares: Shares) -> Iterator[KernelEvent]:
+    """A kernel that works for several layers, as one piece after another, each as long as its share."""
+    length, calls = end - start, 1
+    for (layer, phase), share in shares or ((NOWHERE, 1.0),):
+        yield KernelEvent(start, start + share * length, name, layer, phase, calls)
+        start, calls = start + share * length, 0
 
 
 def _tensorflow_events(events: Iterable[TraceEvent], place_of: Callable[[str], Place]) -> list[KernelEvent]:
@@ -113,3 +177,34 @@ def _tensorflow_events(events: Iterable[TraceEvent], place_of: Callable[[str], P
         if match and match[2] not in NOT_KERNELS and not event.thread.startswith(INPUT_THREADS):
             kernels.append(KernelEvent(event.start, event.end, match[2], *place_of(match[1])))
     return kernels
+
+
+def _eager_events(events: Iterable[TraceEvent], spans: Sequence[HostSpan]) -> list[KernelEvent]:
+    """Kernels that TensorFlow ran one by one, called from Python; the innermost scope open then is their layer."""
+    ordered = sorted(
+        (event for event in events if event.name.startswith(EAGER_CALL) or event.name == EAGER_RUN),
+        key=lambda event: (event.thread, event.start, -event.end),
+    )
+    layers = sorted((span for span in spans if span.layer is not None), key=lambda span: span.start)
+    begins = [span.start for span in layers]
+    kernels: list[KernelEvent] = []
+    call: TraceEvent | None = None
+    for event in ordered:
+        if event.name.startswith(EAGER_CALL):
+            call = event
+            continue
+        name = call.name.removeprefix(EAGER_CALL) if call and call.start <= event.start <= call.end else ""
+        if name and not name.startswith(FUNCTION) and name not in NOT_KERNELS and name not in EAGER_COSTS_NOTHING:
+            kernels.append(KernelEvent(event.start, event.end, name, *_around(event.start, layers, begins)))
+    return kernels
+
+
+def _around(moment: float, layers: Sequence[HostSpan], begins: Sequence[float]) -> Place:
+    """Layer and phase of the innermost scope that is open at a moment."""
+    for place in range(bisect.bisect_right(begins, moment) - 1, -1, -1):
+        span = layers[place]
+        if span.end >= moment:
+            return span.layer, span.phase
+        if place < len(layers) and moment - span.start > LONGEST_SCOPE_NANOSECONDS:
+            break
+    return NOWHERE

@@ -14,17 +14,18 @@ from rich.text import Text
 from epochwise.explaining.explanation import Comparison, ModelExplanation
 from epochwise.reporting.contents import (
     JOINED,
-    QUIET,
     CauseRow,
     FactorRow,
     cause_rows,
     common_unit,
+    difference_rows,
     evidence,
     factor_rows,
     facts,
     headline,
     largest,
     profiler,
+    quiet,
     setting,
     units_of,
 )
@@ -33,6 +34,7 @@ from epochwise.reporting.machine import bar
 from epochwise.reporting.terminal import FASTER, SLOWER, Sized, around_one, blocks, heading, notes, pairs, plain_table, sides
 
 MOST_PARTS = 8
+MOST_DIFFERENCES = 8
 MOST_NAME_COLUMNS = 22
 SHARE_COLUMNS, BAR_COLUMNS = 7, 5
 BESIDE = SHARE_COLUMNS + BAR_COLUMNS + 3
@@ -49,6 +51,7 @@ def render(comparison: Comparison) -> RenderableType:
         _facts(comparison),
         Sized(lambda width: _factors(comparison, width)),
         Sized(lambda width: _where(comparison, width)),
+        Sized(lambda width: _difference(comparison, width)) if comparison.differences else None,
         _causes(comparison),
         evidence_of(comparison.models),
         notes([profiler(model) for model in comparison.models], "What the profiler cost (it is in no time above)"),
@@ -161,7 +164,7 @@ def _parts(model: ModelExplanation, unit: Unit, width: int) -> Table:
     table.add_column("share", justify="right", width=SHARE_COLUMNS, no_wrap=True)
     table.add_column("", width=BAR_COLUMNS, no_wrap=True)
     for part in rows:
-        style = DIM if part.name in QUIET else ""
+        style = DIM if quiet(part) else ""
         text = Text(label(part.name, part.phase, columns), style)
         table.add_row(text, unit.text(part.seconds), share_text(part.share), Text(bar(part.share, BAR_COLUMNS), style))
     epoch = model.epoch_seconds.median
@@ -175,6 +178,25 @@ def label(name: str, phase: str | None, columns: int = 1000) -> str:
         return shortened(name, columns)
     short = PHASES.get(phase, phase)
     return f"{shortened(name, columns - len(short) - 1)} {short}"
+
+
+def _difference(comparison: Comparison, width: int) -> Group:
+    """The parts that make the difference, largest first, adding up to it."""
+    rows = difference_rows(comparison, MOST_DIFFERENCES)
+    unit = common_unit(comparison)
+    heads = names(comparison, 14)
+    numbers = 3 * max(10, *(len(name) for name in heads)) + 6
+    columns = max(16, min(width - numbers, max(len(label(part.name, part.phase)) for part in rows)))
+    table = plain_table()
+    table.add_column("part", width=columns, no_wrap=True)
+    for name in (*heads, "difference"):
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    for part in rows:
+        style = DIM if part.phase is None else ""
+        table.add_row(Text(label(part.name, part.phase, columns), style), *_three(part.first, part.second, part.seconds, unit))
+    first, second = (model.epoch_seconds.median for model in comparison.models)
+    table.add_row(Text("epoch", "bold"), *_three(first, second, second - first, unit, "bold"))
+    return Group(heading("What makes the difference", f"in {unit.name} of an epoch, largest first"), table)
 
 
 def _causes(comparison: Comparison) -> Group:
@@ -195,10 +217,17 @@ def _causes(comparison: Comparison) -> Group:
 
 
 def _seconds(row: CauseRow, unit: Unit, style: str = "") -> tuple[Text, Text, Text]:
+    return _three(row.first, row.second, row.difference, unit, style)
+
+
+def _three(
+    first: float | None, second: float | None, difference: float, unit: Unit, style: str = ""
+) -> tuple[Text, Text, Text]:
+    """Seconds of both models and their difference."""
     return (
-        Text(NOTHING if row.first is None else unit.text(row.first), style),
-        Text(NOTHING if row.second is None else unit.text(row.second), style),
-        Text(unit.text(row.difference, sign=True), style),
+        Text(NOTHING if first is None else unit.text(first), style),
+        Text(NOTHING if second is None else unit.text(second), style),
+        Text(unit.text(difference, sign=True), style),
     )
 
 
@@ -206,6 +235,6 @@ def evidence_of(models: tuple[ModelExplanation, ...]) -> RenderableType | None:
     """What was measured for each cause that matters."""
     lines: list[RenderableType] = []
     for model in models:
-        for name, found in evidence(model, LEAST_EVIDENCE):
-            lines.append(Padding(Text.assemble((f"{model.name}, {name}: ", "bold"), found), (0, 0, 0, 2)))
+        for cause, found in evidence(model, LEAST_EVIDENCE):
+            lines.append(Padding(Text.assemble((f"{model.name}, {cause.name}: ", "bold"), found), (0, 0, 0, 2)))
     return Group(heading("Evidence"), *lines) if lines else None

@@ -8,7 +8,15 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from epochwise.explaining.explanation import Comparison, Explanation, FactorRatio, ModelExplanation, Part
+from epochwise.explaining.explanation import (
+    Cause,
+    Comparison,
+    Explanation,
+    FactorRatio,
+    ModelExplanation,
+    Part,
+    PartDifference,
+)
 from epochwise.measuring.measurement import EpochEnd
 from epochwise.reporting.figures import NOTHING, Unit, digits, exact_text, interval_text, ratio_text, share_text, unit_for
 
@@ -33,15 +41,22 @@ CAUSES = {
     "arithmetic": "the MACs at this machine's peak",
     "memory traffic": "bytes that take longer than FLOPs",
     "kernel path": "kernels beyond the best possible",
-    "per-step overhead": "no kernel runs: dispatch, input",
-    "turn between epochs": "last step to next epoch's first",
+    "optimizer sweep": "every step goes through all weights",
+    "lowering": "one operation as a great many kernels",
+    "threads": "they cost more than they help",
+    "denormals": "numbers so small that they are slow",
+    "number of steps": "batches smaller than usual",
+    "device transfer": "copies between memory and device",
+    "per-step overhead": "no kernel runs: dispatch, Python",
     "kernel path or per-step overhead": "not told apart: no profile",
+    "input pipeline": "the loop waits for a batch",
+    "callbacks and validation": "what the user has fit do beside",
+    "turn between epochs": "last step to next epoch's first",
+    "unattributed": "kernels of no layer that is known",
 }
 JOINED = " x "
 REST = "other parts"
 UNTESTED = "not tested"
-QUIET = ("waiting", "unattributed", "turn between epochs")
-"""Parts that are no layer's."""
 
 
 class Fact(NamedTuple):
@@ -284,10 +299,15 @@ def _meaning(factor: FactorRatio) -> tuple[str, str]:
     return FACTORS.get(factor.name, ""), helps
 
 
+def quiet(part: Part) -> bool:
+    """Whether a part is no layer's: dispatch, input, callbacks, the turn, what is unattributed."""
+    return part.phase is None and REST not in part.name
+
+
 def largest(parts: tuple[Part, ...], most: int) -> list[Part]:
-    """The largest parts, waiting and unattributed always among them; the others together are the last."""
-    kept = [part for part in parts if part.name in QUIET]
-    kept += [part for part in parts if part.name not in QUIET][: most - len(kept)]
+    """The largest parts, those that are no layer's always among them; the others together are the last."""
+    kept = [part for part in parts if quiet(part)][: most - 1]
+    kept += [part for part in parts if part not in kept][: most - len(kept)]
     rest = [part for part in parts if part not in kept]
     if len(rest) == 1:
         kept, rest = [*kept, *rest], []
@@ -306,10 +326,33 @@ def cause_rows(comparison: Comparison) -> list[CauseRow]:
     return [CauseRow(name, one.get(name), two.get(name), CAUSES.get(name, "")) for name in dict.fromkeys(names)]
 
 
-def evidence(model: ModelExplanation, least_share: float) -> list[tuple[str, str]]:
-    """What was measured, for each cause of at least this share of the epoch."""
+def difference_rows(comparison: Comparison, most: int) -> list[PartDifference]:
+    """The parts that make the difference of the epochs, largest first; the others together are the last."""
+    shown = list(comparison.differences[:most])
+    rest = comparison.differences[most:]
+    if rest:
+        sums = [
+            math.fsum(value or 0.0 for value in values)
+            for values in zip(*((part.first, part.second) for part in rest), strict=True)
+        ]
+        shown.append(PartDifference(f"{len(rest)} {REST}", None, sums[0], sums[1], math.fsum(part.seconds for part in rest)))
+    return shown
+
+
+def evidence(model: ModelExplanation, least_share: float) -> list[tuple[Cause, str]]:
+    """What was measured, how sure it is and what would remove it, for each cause of at least this share of the epoch."""
     epoch = model.epoch_seconds.median
-    return [(cause.name, cause.evidence) for cause in model.causes if cause.seconds >= least_share * epoch]
+    found = [cause for cause in model.causes if cause.seconds >= least_share * epoch and cause.evidence]
+    return [(cause, told(cause)) for cause in (*found, *model.first_epoch_causes)]
+
+
+def told(cause: Cause) -> str:
+    """What was measured for a cause, how sure that is by which rule, and what would remove it."""
+    text = f"{cause.evidence}. Sure: {cause.sure} ({cause.rule})." if cause.rule else f"{cause.evidence}."
+    if not cause.remedy:
+        return text
+    left = "" if cause.left_seconds is None else f"; left would be {unit_for(cause.left_seconds).named(cause.left_seconds)}"
+    return f"{text} What would remove it: {cause.remedy}{left}."
 
 
 def units_of(comparison: Comparison) -> tuple[Unit, Unit]:

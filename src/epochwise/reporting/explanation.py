@@ -12,7 +12,7 @@ from rich.text import Text
 
 from epochwise.explaining.explanation import Explanation, ModelExplanation
 from epochwise.reporting.comparison import evidence_of, label
-from epochwise.reporting.contents import CAUSES, QUIET, achieved, epoch_times, largest, profiler, setting
+from epochwise.reporting.contents import CAUSES, achieved, epoch_times, largest, profiler, quiet, setting
 from epochwise.reporting.figures import interval_text, share_text, unit_for
 from epochwise.reporting.machine import bar
 from epochwise.reporting.terminal import Sized, blocks, heading, notes, pairs, plain_table
@@ -53,7 +53,7 @@ def _where(model: ModelExplanation, width: int) -> Group:
     for head in ("GFLOP/s", "GB/s", "x best"):
         table.add_column(head, justify="right", width=NUMBER_COLUMNS, no_wrap=True)
     for part in parts:
-        style = DIM if part.name in QUIET else ""
+        style = DIM if quiet(part) else ""
         table.add_row(
             Text(label(part.name, part.phase, names), style),
             unit.text(part.seconds),

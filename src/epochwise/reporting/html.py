@@ -24,7 +24,7 @@ from epochwise.reporting.factor_chart import NARROW
 from epochwise.reporting.layers import COLUMNS, USUAL, View, added, lines
 from epochwise.reporting.machine import level
 from epochwise.reporting.records import AnyRecord
-from epochwise.reporting.view import cause_segment, explained, sections
+from epochwise.reporting.view import cause_segment, differences, explained, sections
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -109,6 +109,7 @@ def _comparison(comparison: Comparison, with_picture: bool = True) -> dict[str, 
             explained(model, unit) for model, unit in zip(comparison.models, contents.units_of(comparison), strict=True)
         ],
         "causes": sections(comparison),
+        "differences": differences(comparison),
         "profiler": [contents.profiler(model) for model in comparison.models],
         "picture": _both(lambda width: _inline([comparison], width), 940) if with_picture else None,
         "curves": _both(lambda width: learning_curves(comparison, width)),
@@ -137,6 +138,7 @@ def _explanation(explanation: Explanation) -> dict[str, Any]:
                 unit.text(cause.seconds),
                 cause,
                 cause.seconds / epoch,
+                contents.told(cause),
             )
             for cause in model.causes
         ],

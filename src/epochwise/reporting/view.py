@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from epochwise.explaining.explanation import Comparison, ModelExplanation, Part
+from epochwise.explaining.explanation import Cause, Comparison, ModelExplanation, Part
 from epochwise.reporting.contents import (
-    QUIET,
     REST,
     CauseRow,
     achieved,
     cause_rows,
     common_unit,
+    difference_rows,
     evidence,
     largest,
+    quiet,
 )
 from epochwise.reporting.figures import NOTHING, Unit, share_text
 
@@ -25,9 +26,18 @@ CAUSE_COLOURS = {
     "arithmetic": "cause-arithmetic",
     "memory traffic": "cause-memory",
     "kernel path": "cause-kernels",
+    "optimizer sweep": "part-2",
+    "lowering": "part-0",
+    "threads": "part-5",
+    "denormals": "part-6",
+    "number of steps": "part-7",
+    "device transfer": "part-4",
     "per-step overhead": "cause-overhead",
     "kernel path or per-step overhead": "cause-kernels",
+    "input pipeline": "part-input",
+    "callbacks and validation": "part-callback",
     "turn between epochs": "cause-turn",
+    "unattributed": "part-unattributed",
 }
 
 
@@ -64,7 +74,7 @@ class Explained(NamedTuple):
     epoch: str
     bar: list[Segment]
     rows: list[PartRow]
-    evidence: list[tuple[str, str]]
+    evidence: list[tuple[Cause, str]]
 
 
 class CauseView(NamedTuple):
@@ -72,6 +82,16 @@ class CauseView(NamedTuple):
 
     row: CauseRow
     colour: str
+    first: str
+    second: str
+    difference: str
+
+
+class DifferenceView(NamedTuple):
+    """A row of the table of what makes the difference; seconds as texts."""
+
+    name: str
+    phase: str
     first: str
     second: str
     difference: str
@@ -99,11 +119,26 @@ def explained(model: ModelExplanation, unit: Unit) -> Explained:
     return Explained(model, unit, unit.text(model.epoch_seconds.median), bar, rows, evidence(model, 0.0))
 
 
+def differences(comparison: Comparison) -> list[DifferenceView]:
+    """The parts that make the difference of the epochs, largest first."""
+    unit = common_unit(comparison)
+    return [
+        DifferenceView(
+            part.name,
+            part.phase or "",
+            NOTHING if part.first is None else unit.text(part.first),
+            NOTHING if part.second is None else unit.text(part.second),
+            unit.text(part.seconds, sign=True),
+        )
+        for part in difference_rows(comparison, MOST_PARTS)
+    ]
+
+
 def _colours(parts: tuple[Part, ...]) -> dict[str, str]:
     """A colour for each layer by its rank; the quiet parts have their own."""
-    layers = list(dict.fromkeys(part.name for part in parts if part.name not in QUIET and REST not in part.name))
+    layers = list(dict.fromkeys(part.name for part in parts if not quiet(part) and REST not in part.name))
     found = {name: f"part-{place % LAYER_COLOURS}" for place, name in enumerate(layers)}
-    return found | {name: f"part-{name.split(maxsplit=1)[0]}" for name in QUIET}
+    return found | {part.name: f"part-{part.name.split(maxsplit=1)[0]}" for part in parts if quiet(part)}
 
 
 def cause_segment(name: str, seconds: float, epoch: float, longest: float, unit: Unit) -> Segment:

@@ -6,12 +6,16 @@ Legend of shapes: ``N`` samples, ``H W C`` image height, width and channels, ``K
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from epochwise.errors import DataError
+
+if TYPE_CHECKING:
+    from epochwise.subjects.feeding import Feed
 
 Array = npt.NDArray[Any]
 
@@ -35,6 +39,8 @@ class Dataset:
         classes: how many classes the labels have; ``None`` for numbers to predict.
         provenance: which file or place, what was done to it, and its checksum where one is known.
         images: whether the samples are channels-last images.
+        feed: a stream of batches in the place of the arrays, of which ``x`` and ``y`` are then one batch, and what else the
+            training loop is given; ``None`` for arrays alone.
     """
 
     name: str
@@ -45,6 +51,25 @@ class Dataset:
     classes: int | None = None
     provenance: str = ""
     images: bool = False
+    feed: Feed | None = None
+
+    @property
+    def streamed(self) -> Feed | None:
+        """The feed, where it gives the batches."""
+        return self.feed if self.feed is not None and self.feed.stream is not None else None
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Batches in an epoch."""
+        return self.streamed.steps_per_epoch or 1 if self.streamed else math.ceil(len(self.x) / batch_size)
+
+    def batch_size(self, asked: int) -> int:
+        """Samples in a batch: a stream has its own."""
+        return self.streamed.batch_size or asked if self.streamed else asked
+
+    def samples(self) -> int:
+        """Samples in an epoch."""
+        stream = self.streamed
+        return (stream.steps_per_epoch or 1) * (stream.batch_size or 1) if stream else len(self.x)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

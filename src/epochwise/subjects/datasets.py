@@ -13,6 +13,7 @@ import numpy as np
 from epochwise.errors import DataCorruptError, DataError, DataNotFoundError, ModelNotFoundError, UsageError
 from epochwise.subjects.arrays import Array, Dataset, looks_like_images, make_dataset, refuse_objects
 from epochwise.subjects.data_checks import check_data
+from epochwise.subjects.feeding import fed_dataset, is_stream
 from epochwise.subjects.models import near_files, parse_target
 
 _NAMES_IN_FILES = (
@@ -173,25 +174,27 @@ def _from_function(source: str, backend: str | None) -> Dataset:
         bind_keras(under_keras)
     with user_code.running(target, under_keras):
         returned = user_code.function_of(target, user_code.load_module(target))(**target.arguments)
-    x, y, x_test, y_test = _unpacked(returned, source)
-    return make_dataset(target.name, x, y, x_test, y_test, provenance=f"{source}")
+    x, y, extras = _unpacked(returned, source)
+    return fed_dataset(target.name, x, y, extras, provenance=f"{source}")
 
 
-def _unpacked(returned: Any, source: str) -> tuple[Any, Any, Any, Any]:
-    """``(x, y)``, ``((x, y), (x_test, y_test))`` or a dictionary, as four parts."""
+def _unpacked(returned: Any, source: str) -> tuple[Any, Any, dict[str, Any]]:
+    """Samples, labels and the rest of what a data function gave, in whichever of the forms that are known."""
+    if is_stream(returned):
+        return returned, None, {}
     if isinstance(returned, dict):
         for x, y in (("x", "y"), ("x_train", "y_train")):
-            if x in returned and y in returned:
-                return returned[x], returned[y], returned.get("x_test"), returned.get("y_test")
+            if x in returned and (y in returned or is_stream(returned[x])):
+                return returned[x], returned.get(y), {key: value for key, value in returned.items() if key not in (x, y)}
     elif isinstance(returned, tuple | list) and len(returned) == _A_PAIR:
         first, second = returned
         if isinstance(first, tuple) and isinstance(second, tuple) and len(first) == len(second) == _A_PAIR:
-            return first[0], first[1], second[0], second[1]
-        return first, second, None, None
+            return first[0], first[1], {"x_test": second[0], "y_test": second[1]}
+        return first, second, {}
     shown = f"a dictionary with {', '.join(map(str, returned))}" if isinstance(returned, dict) else type(returned).__name__
     raise DataError(
         f"The data function {source} returned {shown}.",
-        cause="It must return (x, y), ((x, y), (x_test, y_test)), or a dictionary with x and y.",
+        cause="It must return (x, y), ((x, y), (x_test, y_test)), a stream of batches, or a dictionary with x and y.",
         remedy="return x, y",
     )
 

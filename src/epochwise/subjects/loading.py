@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from epochwise.errors import NotAModelError, UsageError
 from epochwise.subjects import user_code
 from epochwise.subjects.backends import PLAIN_PYTORCH, Backend, bind_keras, choose_backend
 from epochwise.subjects.datasets import Dataset, check_data, make_dataset, more_needed
+from epochwise.subjects.feeding import fed_dataset, is_stream
 from epochwise.subjects.models import ModelSpec
 
 _SHAPES = (
@@ -89,7 +90,7 @@ def load_subject(spec: ModelSpec, data: Dataset, *, backend: str, batch_size: in
         UsageError: the function takes other arguments than it can be given.
     """
     chosen = choose_backend(backend)
-    check_data(data, batch_size)
+    check_data(data, data.batch_size(batch_size))
     model, plain, layout = _model_for(spec, data, chosen, seed)
     return _finished(model, layout, name=spec.name, plain=plain, backend=chosen)
 
@@ -194,24 +195,29 @@ def _model_for(spec: ModelSpec, data: Dataset, chosen: Backend, seed: int, *, al
     return model, plain, layout
 
 
-def subject_of(model: Any, x: Any, y: Any, *, name: str, batch_size: int, seed: int) -> Subject:
+def subject_of(
+    model: Any, x: Any, y: Any, *, name: str, batch_size: int, seed: int, extras: Mapping[str, Any] | None = None
+) -> Subject:
     """A subject from a live model and arrays; the layout of the arrays is taken as it is.
 
     Args:
         model: a Keras model (compiled or not) or a ``torch.nn.Module``.
-        x: samples ``(N, ...)``: an array or tensor of any framework.
+        x: samples ``(N, ...)``: an array or tensor of any framework; or a stream of batches, with ``y`` ``None``.
         y: labels ``(N,)``, ``(N, K)`` one-hot, or numbers to predict.
         name: short readable name.
         batch_size: samples per step.
         seed: set before the model is built, if it is not yet.
+        extras: what else ``fit`` is given, see :func:`epochwise.subjects.feeding.fed_dataset`.
 
     Raises:
         NotAModelError: ``model`` is something else.
         DataError, ModelDoesNotFitError, ModelFailedError: as :func:`load_subject`.
     """
     kind = _kind_of(model, ModelSpec(text=name, function=name))
-    data = make_dataset(name, x, y, provenance="arrays of the caller")
-    check_data(data, batch_size)
+    data = fed_dataset(
+        name, x, y, extras or {}, provenance="a stream of the caller" if is_stream(x) else "arrays of the caller"
+    )
+    check_data(data, data.batch_size(batch_size))
     _seed(kind, seed)
     return _finished(model, data, name=name, plain=kind == PLAIN_PYTORCH, backend=kind)
 

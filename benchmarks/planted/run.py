@@ -1,0 +1,161 @@
+"""Planted causes: one thing at a time is made slow in a healthy model, and the explanation must name that thing first.
+
+    .venv/bin/python benchmarks/planted/run.py --json benchmarks/results/DATE-planted-causes.json
+
+Prints the confusion matrix: a row for what was planted, a column for what was named first. Takes about half a minute for each
+plant and backend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from epochwise.errors import EpochwiseError
+from epochwise.explaining.explain import explain_named
+from epochwise.explaining.explanation import Cause, Explanation
+from epochwise.explaining.loads import loads_for
+from epochwise.subjects.datasets import DataSpec
+
+HERE = Path(__file__).parent
+KERAS, PLAIN = ("tensorflow", "jax", "torch"), ("pytorch",)
+ALL = (*KERAS, *PLAIN)
+GENERIC = (
+    "kernel path",
+    "per-step overhead",
+    "arithmetic",
+    "memory traffic",
+    "kernel path or per-step overhead",
+    "unattributed",
+)
+"""What a healthy model's epoch is made of."""
+HEALTHY = "nothing"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plant:
+    """One thing that is made slow.
+
+    Attributes:
+        name: of the thing.
+        model: function in the file of models.
+        causes: names that are right.
+        place: layer or callback that must be named with it, if any.
+        data: function in ``data.py``.
+        backends: where it can be planted.
+        batch_size: samples in a step.
+    """
+
+    name: str
+    model: str
+    causes: tuple[str, ...]
+    place: str = ""
+    data: str = "images"
+    backends: tuple[str, ...] = ALL
+    batch_size: int = 32
+
+
+PLANTS = (
+    Plant(HEALTHY, "healthy", GENERIC),
+    Plant(HEALTHY, "healthy_dense", GENERIC),
+    Plant("slow generator", "healthy", ("input pipeline",), data="slow_stream"),
+    Plant("slow callback", "healthy", ("callbacks and validation",), "callback Slow", "slow_callback", KERAS),
+    Plant("validation", "healthy", ("callbacks and validation",), "validation", "validation", KERAS),
+    Plant("Python layer", "python_layer", ("per-step overhead",), "planted"),
+    Plant("many threads", "many_threads", ("threads",), backends=("torch", "pytorch")),
+    Plant("tiny batch", "healthy_dense", ("number of steps",), batch_size=2),
+    Plant("compiling", "compiled", ("lowering",), backends=("tensorflow",)),
+    Plant("unfused loop", "unfused_loop", ("lowering",), "planted"),
+    Plant("huge embedding", "huge_embedding", ("optimizer sweep", "kernel path", "memory traffic"), "planted", "tokens"),
+    Plant("denormal weights", "denormal", ("denormals",), backends=("torch", "pytorch")),
+    Plant("much state", "much_state", ("optimizer sweep",), backends=KERAS),
+    Plant("copies", "copies", ("memory traffic",), "planted", backends=("tensorflow", "torch", "pytorch")),
+    Plant("over-wide layer", "wide", ("kernel path", "arithmetic", "memory traffic", "optimizer sweep"), "planted"),
+    Plant("slow pooling", "slow_pooling", ("kernel path",), "planted"),
+)
+
+
+def named(cause: Cause) -> list[str]:
+    """The places that a cause names."""
+    return [place.name for place in cause.places[:2]]
+
+
+def is_right(plant: Plant, result: Explanation) -> bool:
+    """Whether the first cause is what was planted, in its place."""
+    first = result.model.causes[0]
+    return first.name in plant.causes and (not plant.place or any(plant.place in name for name in named(first)))
+
+
+def run(plant: Plant, backend: str, seconds: float) -> dict[str, object]:
+    """Plant, explain, and see."""
+    models = "torch_models.py" if backend == "pytorch" else "keras_models.py"
+    first = "_channels_first" if backend == "pytorch" and plant.data == "slow_stream" else ""
+    data = DataSpec(f"{HERE / 'data.py'}:{plant.data}{first}")
+    on = "torch" if backend == "pytorch" else backend
+    (load,) = loads_for([f"{HERE / models}:{plant.model}"], data, backend=on, batch_size=plant.batch_size, seed=0)
+    row: dict[str, object] = {"planted": plant.name, "model": plant.model, "backend": backend}
+    try:
+        result = explain_named(load, seconds)
+    except EpochwiseError as error:
+        return {**row, "named": "failed", "right": False, "error": str(error)}
+    causes = [
+        {"name": cause.name, "share": round(cause.seconds / result.model.epoch_seconds.median, 4), "places": named(cause)}
+        for cause in result.model.causes[:4]
+    ]
+    unattributed = sum(part.share for part in result.model.where if part.name == "unattributed")
+    profile = result.model.measurement.profile
+    return {
+        **row,
+        "named": result.model.causes[0].name,
+        "right": is_right(plant, result),
+        "causes": causes,
+        "epoch_seconds": round(result.model.epoch_seconds.median, 4),
+        "unattributed": round(unattributed, 4),
+        "profiler_overhead": None if profile is None else round(profile.overhead, 4),
+        "other_load_cores": result.measurement.other_load_cores,
+    }
+
+
+def matrix(rows: list[dict[str, object]]) -> str:
+    """The confusion matrix as text."""
+    counts = collections.Counter((str(row["planted"]), str(row["named"])) for row in rows)
+    columns = sorted({name for _, name in counts})
+    planted = list(dict.fromkeys(str(row["planted"]) for row in rows))
+    width = max(map(len, planted))
+    lines = [" " * width + "  " + "  ".join(columns) + "  right"]
+    for name in planted:
+        cells = [str(counts[name, column] or ".").rjust(len(column)) for column in columns]
+        mine = [row for row in rows if row["planted"] == name]
+        lines.append(f"{name.ljust(width)}  {'  '.join(cells)}  {sum(bool(row['right']) for row in mine)}/{len(mine)}")
+    right = sum(bool(row["right"]) for row in rows)
+    lines.append(f"{right} of {len(rows)} right ({right / max(1, len(rows)):.0%})")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run all plants, or those that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--backends", default=",".join(ALL))
+    parser.add_argument("--plants", default="", help="names, with commas between; by default all")
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--json", default="")
+    asked = parser.parse_args()
+    wanted = {name for name in asked.plants.split(",") if name}
+    rows = []
+    for plant in PLANTS:
+        for backend in asked.backends.split(","):
+            if backend in plant.backends and (not wanted or plant.name in wanted):
+                rows.append(run(plant, backend, asked.seconds))
+                print(json.dumps(rows[-1]), flush=True)
+    print(matrix(rows))
+    if asked.json:
+        Path(asked.json).write_text(json.dumps({"seconds": asked.seconds, "rows": rows}, indent=1) + "\n")
+    sys.exit(0 if all(row["right"] for row in rows) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""What probes say: a few steps with one thing changed, beside as many usual ones."""
+
+from __future__ import annotations
+
+import math
+
+from epochwise.explaining.evidence import Case
+from epochwise.measuring.measurement import Probe
+from epochwise.measuring.probes import BATCH, DENORMALS_OUT, NOT_COMPILED, ONE_THREAD
+
+__all__ = ["BATCH", "DENORMALS_OUT", "NOT_COMPILED", "ONE_THREAD", "fixed_cost", "gain"]
+
+LEAST_GAIN = 0.05
+"""Of a step; what a probe gains below that is not told from chance."""
+
+
+def gain(probe: Probe | None, case: Case) -> float | None:
+    """Seconds of an epoch that a probe shows to be spared; ``None`` where it shows none beyond chance."""
+    if probe is None:
+        return None
+    usual, now = probe.usual_seconds_per_step, probe.seconds_per_step
+    share = 1 - now.median / usual
+    if share < LEAST_GAIN or now.high >= usual:
+        return None
+    return share * (case.epoch - math.fsum(case.split.turn.values()))
+
+
+def fixed_cost(case: Case) -> tuple[Probe, float] | None:
+    """What a step costs whatever its batch: the line through the step times of two batch sizes, at no sample."""
+    probe = case.probe(BATCH)
+    batch = case.measured.batch_size
+    if probe is None or probe.batch_size <= batch:
+        return None
+    slope = (probe.seconds_per_step.median - probe.usual_seconds_per_step) / (probe.batch_size - batch)
+    step = (case.epoch - math.fsum(case.split.turn.values())) / case.steps
+    fixed = probe.usual_seconds_per_step - max(0.0, slope) * batch
+    return probe, min(step, max(0.0, fixed))

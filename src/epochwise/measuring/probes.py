@@ -1,0 +1,80 @@
+"""Probes: a few steps with one thing changed, beside as many usual ones, to see what that thing costs.
+
+They come after the undisturbed blocks and the profiles, and have a budget of their own.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from epochwise.measuring.measurement import Interval, Probe
+from epochwise.measuring.messages import Condition, Loaded
+from epochwise.measuring.statistics import median_interval
+from epochwise.measuring.track import Track
+
+BATCH = "larger batch"
+ONE_THREAD = "one thread"
+DENORMALS_OUT = "denormals out"
+NOT_COMPILED = "not compiled"
+
+LARGER_BATCH = 256
+PROBE_SHARE = 0.05
+"""Of the measuring budget, for each probe of each model."""
+STRETCHES = 5
+LONGEST_SECONDS = 2.0
+DENORMAL_SHARE_WORTH_A_PROBE = 1e-3
+
+
+def conditions_for(loaded: Loaded, found: dict[str, float]) -> dict[str, Condition]:
+    """What is worth trying with a model.
+
+    Args:
+        loaded: what the model said of itself.
+        found: what was found in it after training, such as the share of denormal weights.
+    """
+    tried: dict[str, Condition] = {}
+    if not loaded.can_restart:
+        return tried
+    if loaded.compiled and loaded.backend == "tensorflow":
+        tried[NOT_COMPILED] = Condition(compiled=False)
+    if found.get("denormals", 0.0) >= DENORMAL_SHARE_WORTH_A_PROBE:
+        tried[DENORMALS_OUT] = Condition(denormals=False)
+    if loaded.device == "cpu" and loaded.can_change_threads and found.get("threads", 0.0) > 1:
+        tried[ONE_THREAD] = Condition(threads=1)
+    if loaded.can_change_batch and loaded.batch_size < LARGER_BATCH <= loaded.samples:
+        tried[BATCH] = Condition(batch_size=LARGER_BATCH)
+    return tried
+
+
+def probe(track: Track, name: str, condition: Condition, found: dict[str, float], seconds: float) -> Probe | None:
+    """Try a model under a condition, between two stretches of usual steps; ``None`` where the budget does not allow it.
+
+    Args:
+        track: the model.
+        name: of the probe.
+        condition: what is changed meanwhile.
+        found: kept with the probe.
+        seconds: that it may take, without what must be compiled anew.
+    """
+    before = _stretches(track, seconds / 4)
+    track.change(condition)
+    larger = condition.batch_size or track.loaded.batch_size
+    changed = _stretches(track, seconds / 2)
+    track.change(Condition())
+    after = _stretches(track, seconds / 4)
+    usual = float(np.median([*before, *after]))
+    interval: Interval = median_interval(changed)
+    steps = max(1, round(seconds / 2 / interval.median)) if interval.median else 0
+    return Probe(name, larger, steps, interval, usual, found) if math.isfinite(usual) else None
+
+
+def _stretches(track: Track, seconds: float) -> list[float]:
+    """Step times of some stretches that take so long together."""
+    steps = max(1, int(min(seconds, LONGEST_SECONDS) / STRETCHES / track.quick_step()))
+    found = []
+    for _ in range(STRETCHES):
+        track.make_room(1 + steps)
+        found.append(track.go(1, steps).seconds / steps)
+    return found

@@ -1,0 +1,133 @@
+"""Measures a loop that is not ours while it runs: blocks all the time, and after a while a few steps with the profiler.
+
+The loop's thread goes through the same gate as in a measurement of our own. What it is told to do next comes from a thread
+beside it, which waits while the loop runs. The loop is held only where it waits for the device at the ends of blocks.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+
+from epochwise.errors import EpochwiseError, WorkerDiedError
+from epochwise.machines.load import OtherLoad
+from epochwise.measuring.gate import Gate, Runtime
+from epochwise.measuring.measure import LOAD_WORTH_SAYING_CORES, PROFILE_ROUNDS
+from epochwise.measuring.measurement import Measurement
+from epochwise.measuring.messages import Go, Load, Loaded, Reply, Request
+from epochwise.measuring.players import Player
+from epochwise.measuring.track import Track, record
+from epochwise.measuring.worker import ConnectionChannel
+from epochwise.subjects.datasets import DataSpec
+
+BLOCK_SECONDS = 0.2
+BLOCKS_BEFORE_PROFILE = 5
+PROFILED_SECONDS = 0.3
+FEWEST_PROFILED, MOST_PROFILED = 4, 40
+FOR_EVER = 1_000_000_000
+GRACE_SECONDS = 10.0
+
+
+class _Loop(Player):
+    """The loop as the thread beside it sees it."""
+
+    in_other_process = False
+
+    def close(self) -> None:
+        """Nothing to end: the loop is the user's."""
+
+    def _ended(self) -> WorkerDiedError:
+        return WorkerDiedError("The training loop is over.")
+
+
+class _Channel(ConnectionChannel):
+    """The loop's side. When nobody tells it what to do, it goes on for ever: it must never stop the user's training."""
+
+    def receive(self) -> Request:
+        """The next request."""
+        try:
+            return super().receive()
+        except Exception:
+            return Go(0, FOR_EVER)
+
+    def send(self, reply: Reply) -> None:
+        """Answer, if anybody listens."""
+        try:
+            super().send(reply)
+        except Exception:
+            return
+
+
+class Observer:
+    """Looks at one loop.
+
+    Args:
+        loaded: what is known of the model.
+        runtime: the framework.
+        profile: whether some steps are profiled.
+    """
+
+    def __init__(self, loaded: Loaded, runtime: Runtime, *, profile: bool = True) -> None:
+        ours, theirs = Pipe()
+        self._theirs = theirs
+        self._others = OtherLoad()
+        self._profile = profile
+        self._began = time.monotonic()
+        self.track = Track(_Loop(_load(loaded), ours), loaded)
+        self.gate = Gate(_Channel(theirs), runtime, None)
+        self._ours: Connection = ours
+        self._thread = threading.Thread(target=self._drive, name="epochwise", daemon=True)
+        self._thread.start()
+
+    def _drive(self) -> None:
+        try:
+            self.track.start()
+            self._drive_on()
+        except (EpochwiseError, OSError):  # the loop is over
+            return
+        finally:
+            self._ours.close()
+
+    def _drive_on(self) -> None:
+        track = self.track
+        track.step_seconds = track.go(0, 1).seconds
+        blocks = 0
+        while True:
+            track.block_steps = max(1, min(round(BLOCK_SECONDS / track.step_seconds), track.steps_per_epoch - 2))
+            track.block(self._began)
+            blocks += 1
+            if self._profile and blocks >= BLOCKS_BEFORE_PROFILE and track.profiler_works and not track.profiles:
+                steps = round(PROFILED_SECONDS / track.step_seconds)
+                for _ in range(PROFILE_ROUNDS):
+                    if track.profiler_works:
+                        track.profile(max(FEWEST_PROFILED, min(MOST_PROFILED, steps, track.steps_per_epoch - 2)))
+
+    def finish(self) -> Measurement | None:
+        """The measurement, when the loop is over; ``None`` where too little was seen."""
+        self._theirs.close()
+        self._thread.join(GRACE_SECONDS)
+        track = self.track
+        if not track.blocks:
+            return None
+        others = self._others.processors()
+        notes = []
+        if others > LOAD_WORTH_SAYING_CORES:
+            notes.append(f"Other programs used {others:.1f} cores meanwhile; intervals are wider than on a quiet machine.")
+        return Measurement(
+            models=(record(track, len(track.blocks)),),
+            ratio=None,
+            pairs=len(track.blocks),
+            budget_seconds=time.monotonic() - self._began,
+            measuring_seconds=sum(block.seconds for block in track.blocks),
+            other_load_cores=others,
+            data=track.loaded.data,
+            notes=tuple(notes),
+        )
+
+
+def _load(loaded: Loaded) -> Load:
+    return Load(
+        model=loaded.name, data=DataSpec(), backend=loaded.backend, batch_size=loaded.batch_size, seed=0, name=loaded.name
+    )

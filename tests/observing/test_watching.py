@@ -1,0 +1,80 @@
+"""A line per step in the user's own loop: its times, its waits, and what could not be seen."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+
+import epochwise
+from epochwise.errors import UsageError
+from epochwise.observing.watching import Watch
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+
+def loop(watched: Watch, model: torch.nn.Module, steps: int, wait: float) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+
+    def loader() -> object:
+        for _ in range(steps):
+            time.sleep(wait)
+            yield torch.rand(8, 16)
+
+    for features in watched.batches(loader()):
+        optimizer.zero_grad()
+        model(features).square().mean().backward()
+        optimizer.step()
+        watched.step()
+
+
+def test_a_loop_that_waits_for_its_batches_is_told() -> None:
+    """The wait is timed around the batches, the layers are found in the profile, and the parts are the whole."""
+    model = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 1))
+    x = torch.rand(8, 16)
+    with epochwise.watch(model, x=x, y=torch.rand(8, 1), steps_per_epoch=150, verbose=False) as watched:
+        for _ in range(3):
+            loop(watched, model, 150, 0.01)
+    result = watched.explanation
+    first = result.model.causes[0]
+    assert first.name == "input pipeline"
+    assert first.seconds >= 150 * 0.01
+    assert math.isclose(math.fsum(part.seconds for part in result.model.where), result.model.epoch_seconds.median)
+    assert result.model.counts.parameters.total == 16 * 32 + 32 + 33
+    assert {"0", "2"} <= {part.name for part in result.model.where if part.phase}
+    assert result.model.measurement.steps_per_epoch == 150
+
+
+def test_what_could_not_be_seen_is_said() -> None:
+    """Without the model neither its work nor its layers are known, and notes say so; the times are there."""
+    model = torch.nn.Linear(16, 1)
+    with epochwise.watch(name="mine", profile=False, verbose=False) as watched:
+        loop(watched, model, 200, 0.005)
+    result = watched.explanation
+    assert result.model.epoch_seconds.median >= 200 * 0.005
+    notes = [*result.notes, *result.model.measurement.notes]
+    assert any("layers are not told apart" in note for note in notes)
+    assert any("not counted" in note for note in notes)
+
+
+def test_a_loop_without_the_step_line_is_told() -> None:
+    """Training goes on as ever; asking for an explanation says what is missing, and the line that works."""
+    with epochwise.watch(verbose=False) as watched:
+        pass
+    with pytest.raises(UsageError, match=r"never called w\.step\(\)") as refused:
+        watched.explanation  # noqa: B018 - looking it up is the point
+    assert "w.step()" in refused.value.remedy
+
+
+def test_an_error_in_the_loop_is_the_users() -> None:
+    """It comes through, and the watching ends."""
+
+    def broken() -> None:
+        with epochwise.watch(verbose=False) as watched:
+            watched.step()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        broken()
