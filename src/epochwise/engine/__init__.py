@@ -1,0 +1,1 @@
+"""Fused CPU training of small networks."""
