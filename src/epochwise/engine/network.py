@@ -338,7 +338,7 @@ class Sums:
     Attributes:
         samples: how many were seen.
         weight: sum of the sample weights (the number of samples where there are none).
-        loss: sum over batches of (loss of the batch, with penalties) * (samples of the batch), as Keras's loss tracker weighs it.
+        loss: sum over batches of (loss of the batch, with penalties) * (its samples), as Keras's loss tracker weighs it.
         metrics: for each of ``Network.metrics`` the sum over samples of value * weight.
     """
 
