@@ -1,0 +1,78 @@
+"""What only moves numbers: samples out of the data, zeros around maps, and weights in another order."""
+
+from __future__ import annotations
+
+from epochwise.engine.code import Code, Place, Places, Run, kernel
+from epochwise.engine.simd import Bytes, Floats, Int, Longs
+
+
+@kernel
+def take(code: Code, run: Longs, x: Floats, size: Int, *, place: Places, lanes: int, bytes_in: bool) -> None:
+    """Copy the samples of the place out of the data, in the order of this run, as float32; ``size`` numbers each."""
+    data = code.pointer((run + Run.SAMPLES).load(), Bytes if bytes_in else Floats)
+    order = code.pointer((run + Run.ORDER).load(), Longs) + place[Place.START]
+    with code.loop(place.first, place.last) as sample:
+        source, target = data + (order + sample).load() * size, x + sample * size
+
+        def move(i: Int, many: int, source: Floats | Bytes = source, target: Floats = target) -> None:
+            here = source + i
+            (target + i).store(here.load_floats(many) if isinstance(here, Bytes) else here.load(many))
+
+        whole = size - size % lanes
+        with code.loop(0, whole, lanes) as i:
+            move(i, lanes)
+        with code.loop(whole, size) as i:
+            move(i, 1)
+
+
+@kernel
+def widen(
+    code: Code, x: Floats, y: Floats, pixels: Int, channels: Int, padded: Int, *, place: Places
+) -> None:
+    """Samples whose pixels have ``channels`` numbers -> the same with ``padded`` numbers, the last of them zero."""
+    with code.loop(place.first * pixels, place.last * pixels) as pixel, code.loop(0, channels) as channel:
+        (y + (pixel * padded + channel)).store((x + (pixel * channels + channel)).load())
+
+
+@kernel
+def border(
+    code: Code, x: Floats, y: Floats, rows: Int, row: Int, above: Int, left: Int, y_rows: Int, y_row: Int, *, place: Places, lanes: int
+) -> None:
+    """Copy each map of the place into the middle of a larger one, whose border stays as it is (zero).
+
+    Args (in floats): ``row`` numbers in each of ``rows`` rows; ``left`` and ``y_row`` likewise.
+    """
+    with code.loop(place.first, place.last) as sample:
+        source, target = x + sample * rows * row, y + sample * y_rows * y_row
+        whole = row - row % lanes
+        with code.loop(0, rows) as r:
+            line_in, line_out = source + r * row, target + ((r + above) * y_row + left)
+            with code.loop(0, whole, lanes) as i:
+                (line_out + i).store((line_in + i).load(lanes))
+            with code.loop(whole, row) as i:
+                (line_out + i).store((line_in + i).load())
+
+
+@kernel
+def unborder(
+    code: Code, dy: Floats, dx: Floats, rows: Int, row: Int, above: Int, left: Int, y_rows: Int, y_row: Int, *, place: Places, lanes: int, add: bool
+) -> None:
+    """The gradient of :func:`border`: the middle of each larger map, copied back or added."""
+    with code.loop(place.first, place.last) as sample:
+        source, target = dy + sample * y_rows * y_row, dx + sample * rows * row
+        whole = row - row % lanes
+        with code.loop(0, rows) as r:
+            line_in, line_out = source + ((r + above) * y_row + left), target + r * row
+            with code.loop(0, whole, lanes) as i:
+                number = (line_in + i).load(lanes)
+                (line_out + i).store((line_out + i).load(lanes) + number if add else number)
+            with code.loop(whole, row) as i:
+                one = (line_in + i).load()
+                (line_out + i).store((line_out + i).load() + one if add else one)
+
+
+@kernel
+def scatter(code: Code, source: Floats, target: Floats, table: Longs, *, place: Places) -> None:
+    """``target[table[i]] = source[i]`` for the numbers of the place: a weight in another order."""
+    with code.loop(place.first, place.last) as i:
+        (target + (table + i).load()).store((source + i).load())

@@ -1,0 +1,131 @@
+"""Network -> plan: which kernels run on which arrays, for one batch size and number of threads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+
+from epochwise.engine.code import Variant
+from epochwise.engine.kernels import moves
+from epochwise.engine.network import Activation, AveragePool, Convolution, Dense, Dropout, MaxPool, Network, Operation, Reshape
+from epochwise.engine.plan import Part
+from epochwise.engine.stages.convolution import plan_convolution
+from epochwise.engine.stages.dense import plan_dense
+from epochwise.engine.stages.losses import plan_loss
+from epochwise.engine.stages.planning import Planned, Planning
+from epochwise.engine.stages.simple import plan_activation, plan_dropout, plan_pool, plan_reshape
+from epochwise.engine.target import Target
+
+_ALL_SAMPLES = 1 << 40
+_POOL = (2, 2)
+
+
+@dataclass(slots=True)
+class Plan:
+    """What runs.
+
+    Attributes:
+        planning: the arrays.
+        training: a whole step.
+        evaluating: forward, loss and metrics.
+        predicting: forward.
+    """
+
+    planning: Planning
+    training: list[Part]
+    evaluating: list[Part]
+    predicting: list[Part]
+
+    @property
+    def variants(self) -> list[Variant]:
+        """All kernels, those of a training step first."""
+        parts = (*self.training, *self.evaluating, *self.predicting)
+        return list(dict.fromkeys(call.variant for part in parts for call in part.calls))
+
+
+def plan(network: Network, target: Target, batch: int, threads: int, *, weighted: bool, bytes_in: bool) -> Plan:
+    """Plan a network.
+
+    Args:
+        network: what is trained.
+        target: the processor.
+        batch: samples of a step, at most.
+        threads: how many share a step.
+        weighted: whether samples have weights.
+        bytes_in: whether samples are uint8 (else float32).
+    """
+    planning = Planning(network, target, batch, threads)
+    x = planning.raw(network.input)
+    planning.add_forward(
+        moves.take(lanes=target.lanes, bytes_in=bytes_in), run=planning.run, x=x.values, size=x.form.size
+    )
+    operations = list(network.operations)
+    while operations:
+        for _ in range(_plan_first(planning, operations)):
+            operations.pop(0)
+    plan_loss(planning, weighted)
+    planning.plan_backward()
+    training = [*_over_samples([*planning.forward, *planning.judging, *planning.backward])]
+    slices = [*planning.slice_gradients, *planning.updates, *planning.refreshes]
+    training[-1] = Part(training[-1].calls, training[-1].group, wait=True)
+    training.append(Part(tuple(slices), 0, wait=True))
+    evaluating = _over_samples([*planning.predicting, *planning.judging])
+    return Plan(planning, training, evaluating, _over_samples(planning.predicting))
+
+
+def _plan_first(planning: Planning, operations: list[Operation]) -> int:
+    """Plan the first operation, with those after it that are done in one with it; how many that were."""
+    first = operations[0]
+    match first:
+        case Convolution():
+            relu, pooled = _followers(planning.network, operations)
+            plan_convolution(planning, first, operations[relu + pooled].output, bool(relu), bool(pooled))
+            return 1 + relu + pooled
+        case Dense():
+            relu, _ = _followers(planning.network, operations)
+            plan_dense(planning, first, operations[relu].output, bool(relu))
+            return 1 + relu
+        case Activation():
+            plan_activation(planning, first)
+        case MaxPool() | AveragePool():
+            plan_pool(planning, first)
+        case Dropout():
+            plan_dropout(planning, first)
+        case Reshape():
+            plan_reshape(planning, first)
+        case _:
+            raise NotImplementedError(type(first).__name__)
+    return 1
+
+
+def _followers(network: Network, operations: list[Operation]) -> tuple[int, int]:
+    """Whether relu, and then a 2x2 max-pool, alone read what the first operation makes: each 1 or 0."""
+    relu = pooled = 0
+    if _alone(network, operations, 0) and isinstance(operations[1], Activation) and operations[1].kind == "relu":
+        relu = 1
+    if isinstance(operations[0], Convolution) and operations[0].groups == 1 and _alone(network, operations, relu):
+        pool = operations[relu + 1]
+        if isinstance(pool, MaxPool) and pool.size == pool.strides == _POOL and pool.padding == ((0, 0), (0, 0)):
+            pooled = int(_used_once(network, operations[0]))
+    return relu, pooled
+
+
+def _alone(network: Network, operations: list[Operation], place: int) -> bool:
+    """Whether the operation at ``place`` is read by the next one and by nothing else."""
+    if place + 1 >= len(operations):
+        return False
+    output = operations[place].output
+    readers = [operation for operation in network.operations if output in operation.inputs]
+    return readers == [operations[place + 1]] and output not in {network.output, network.loss.logits}
+
+
+def _used_once(network: Network, operation: Convolution) -> bool:
+    return sum(getattr(other, "kernel", None) == operation.kernel for other in network.operations) == 1
+
+
+def _over_samples(planned: list[Planned]) -> list[Part]:
+    """Parts of calls that want one sample after another, and of those that want many at once."""
+    parts = []
+    for many, calls in groupby(planned, key=lambda one: one.many):
+        parts.append(Part(tuple(one.call for one in calls), _ALL_SAMPLES if many else 1))
+    return parts

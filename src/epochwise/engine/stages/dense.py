@@ -1,0 +1,83 @@
+"""Dense layers, with a relu that follows."""
+
+from __future__ import annotations
+
+from epochwise.engine.kernels import gradients, products
+from epochwise.engine.network import Dense
+from epochwise.engine.plan import Call, Given
+from epochwise.engine.stages.planning import Planning
+
+_TILE = 8
+"""Rows of a register tile of the gradient of the kernel."""
+
+
+def plan_dense(planning: Planning, operation: Dense, output: int, relu: bool) -> None:
+    """Plan ``y = x W + b``, and relu of it where ``relu`` says so; ``output`` is the last tensor of the two.
+
+    A row is what one product reads: the last axis, which is one block or, after a flatten, the whole sample.
+    """
+    x = planning.tensors[operation.inputs[0]]
+    y = planning.padded(output)
+    rows = y.form.blocks
+    blocks, channels, pitch = x.form.blocks // rows, x.form.channels, x.form.pitch
+    inputs, outputs, filters = blocks * pitch, y.form.pitch, y.form.channels
+    lanes = y.form.lanes(planning.target)
+    kernel = planning.pack(operation.kernel, (blocks, pitch, outputs), split=(blocks, channels, filters), copied=False)
+    vectors, positions = planning.tile(outputs // lanes, rows)
+    planning.add_forward(
+        products.dense(lanes=lanes, rows=positions, vectors=vectors, relu=relu, add=False),
+        many=True,
+        x=x.values,
+        weights=kernel.values,
+        bias=planning.bias(operation.bias, outputs),
+        y=y.values,
+        inputs=inputs,
+        outputs=outputs,
+        rows_of_sample=rows,
+    )
+    if y.gradient is not None:
+        planning.later(lambda: _backward(planning, operation, output, relu))
+
+
+def _backward(planning: Planning, operation: Dense, output: int, relu: bool) -> None:
+    x, y = planning.tensors[operation.inputs[0]], planning.tensors[output]
+    assert y.gradient is not None
+    rows = y.form.blocks
+    inputs, outputs = x.form.size // rows, y.form.pitch
+    lanes = y.form.lanes(planning.target)
+    if relu:
+        planning.add_relu_gradient(y)
+    planning.add_bias_gradient(operation.bias, y)
+    if planning.network.weights[operation.kernel].trained:
+        unit = _TILE * outputs
+        given: dict[str, Given] = {
+            "x": x.values,
+            "dy": y.gradient,
+            "gradient": planning.weights[operation.kernel].gradient,
+            "x_row": inputs,
+            "outputs": outputs,
+            "rows_of_sample": rows,
+        }
+        vectors = planning.tile(outputs // lanes, rows)[0]
+        shared = operation.kernel in planning.trained
+        variant = gradients.dense_gradient(lanes=lanes, inputs=_TILE, vectors=vectors, add=shared)
+        planning.slice_gradients.append(Call(variant, given, inputs, _TILE))
+        planning.train(operation.kernel, unit, copied=False)
+    if x.gradient is not None:
+        unit = _TILE * outputs
+        blocks = x.form.blocks // rows
+        turned = planning.twin(operation.kernel, (outputs, blocks, x.form.pitch), (2, 0, 1), unit)
+        x_lanes = x.form.lanes(planning.target)
+        vectors, positions = planning.tile(inputs // x_lanes, rows)
+        planning.add_backward(
+            products.dense(lanes=x_lanes, rows=positions, vectors=vectors, relu=False, add=x.arrived),
+            many=True,
+            x=y.gradient,
+            weights=turned.values,
+            bias=planning.zeros(inputs),
+            y=x.gradient,
+            inputs=outputs,
+            outputs=inputs,
+            rows_of_sample=rows,
+        )
+        x.arrived = True

@@ -1,0 +1,285 @@
+"""What stages plan with: tensors and weights in memory, and the lists that their calls go to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from epochwise.engine.code import Run, Variant
+from epochwise.engine.forms import Form, Packed, padded_form, raw_form, table_between
+from epochwise.engine.kernels import elementwise, gradients, moves, updates
+from epochwise.engine.kernels.rows import SUMS
+from epochwise.engine.network import Float32, Network, Operation, Optimizer, Shape
+from epochwise.engine.plan import Call, Given, floats
+from epochwise.engine.target import Target
+
+@dataclass(slots=True)
+class Tensor:
+    """A tensor of the whole batch, and its gradient.
+
+    Attributes:
+        form: how a sample lies in memory.
+        values: ``(batch, form.size)``.
+        gradient: likewise, or ``None`` if nothing needs it.
+        arrived: whether something was planned that writes the gradient; what comes later is added.
+    """
+
+    form: Form
+    values: Float32
+    gradient: Float32 | None = None
+    arrived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A call, and whether it wants many samples at once (dense layers) or one after another (what stays in cache)."""
+
+    call: Call
+    many: bool
+
+
+@dataclass(slots=True)
+class Planning:
+    """A plan in the making.
+
+    Attributes:
+        network: what is planned.
+        target: the processor.
+        batch: samples of a step, at most.
+        threads: how many share it.
+        forward, judging, backward: calls over samples; judging is loss and metrics.
+        predicting: calls over samples where nothing is trained.
+        slice_gradients, updates, refreshes: calls over slices, one list after the other: gradients that are worked out slice by
+            slice, optimizer steps, and other forms of weights.
+        trained: weights whose update is planned.
+        run: the words of :class:`Run`.
+        sums: what each thread adds up.
+    """
+
+    network: Network
+    target: Target
+    batch: int
+    threads: int
+    tensors: dict[int, Tensor] = field(default_factory=dict)
+    weights: dict[int, Packed] = field(default_factory=dict)
+    twins: dict[int, list[Packed]] = field(default_factory=dict)
+    forward: list[Planned] = field(default_factory=list)
+    predicting: list[Planned] = field(default_factory=list)
+    judging: list[Planned] = field(default_factory=list)
+    backward: list[Planned] = field(default_factory=list)
+    slice_gradients: list[Call] = field(default_factory=list)
+    updates: list[Call] = field(default_factory=list)
+    refreshes: list[Call] = field(default_factory=list)
+    run: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(Run), np.int64))
+    sums: NDArray[np.float64] = field(init=False)
+    _zeros: dict[int, Float32] = field(default_factory=dict)
+    trained: set[int] = field(default_factory=set)
+    _later: list[Callable[[], None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.sums = np.zeros((self.threads, SUMS), np.float64)
+
+    # Tensors
+
+    def new(self, number: int, form: Form) -> Tensor:
+        """Room for a tensor, and for its gradient if something before it learns."""
+        gradient = floats(self.batch, form.size) if self.learns(number) else None
+        self.tensors[number] = Tensor(form, floats(self.batch, form.size), gradient)
+        return self.tensors[number]
+
+    def padded(self, number: int) -> Tensor:
+        """Room for a tensor with padding."""
+        return self.new(number, padded_form(self.network.shapes[number], self.target))
+
+    def raw(self, number: int) -> Tensor:
+        """Room for a tensor without padding."""
+        return self.new(number, raw_form(self.network.shapes[number]))
+
+    def learns(self, number: int) -> bool:
+        """Whether a trained weight has a part in making this tensor."""
+        return number in learning(self.network)
+
+    def plan_backward(self) -> None:
+        """Plan what :meth:`later` was given, the last first."""
+        for plan in reversed(self._later):
+            plan()
+
+    # Calls
+
+    def add_forward(self, variant: Variant, many: bool = False, **given: Given) -> None:
+        """In training, evaluation and prediction."""
+        planned = Planned(Call(variant, given), many)
+        self.forward.append(planned)
+        self.predicting.append(planned)
+
+    def add_training(self, variant: Variant, many: bool = False, **given: Given) -> None:
+        """Forward, in training only."""
+        self.forward.append(Planned(Call(variant, given), many))
+
+    def add_predicting(self, variant: Variant, many: bool = False, **given: Given) -> None:
+        """Forward, where nothing is trained."""
+        self.predicting.append(Planned(Call(variant, given), many))
+
+    def add_judging(self, variant: Variant, **given: Given) -> None:
+        """Loss or a metric."""
+        self.judging.append(Planned(Call(variant, given), many=True))
+
+    def add_backward(self, variant: Variant, many: bool = False, **given: Given) -> None:
+        self.backward.append(Planned(Call(variant, given), many))
+
+    def later(self, plan: Callable[[], None]) -> None:
+        """Plan the backward pass of an operation when all that comes after it is planned."""
+        self._later.append(plan)
+
+    def add_relu_gradient(self, y: Tensor) -> None:
+        """The gradient of a result with relu becomes that of the result before it, in place."""
+        assert y.gradient is not None
+        self.add_backward(
+            elementwise.activation_gradient(lanes=y.form.lanes(self.target), kind="relu", add=False),
+            x=y.values,
+            y=y.values,
+            dy=y.gradient,
+            dx=y.gradient,
+            size=y.form.size,
+            slope=0.0,
+        )
+
+    def add_bias_gradient(self, number: int | None, y: Tensor) -> None:
+        """The gradient of a bias, and its update."""
+        if number is None or not self.network.weights[number].trained:
+            return
+        assert y.gradient is not None
+        self.add_backward(
+            gradients.bias_gradient(lanes=y.form.lanes(self.target)),
+            dy=y.gradient,
+            gradient=self.weights[number].gradient,
+            outputs=y.form.pitch,
+            positions_in_all=y.form.blocks,
+            gradient_thread=self.weights[number].size,
+        )
+        self.train(number)
+
+    # Weights
+
+    def pack(
+        self, number: int, room: Shape, axes: tuple[int, ...] | None = None, split: Shape | None = None, copied: bool = True
+    ) -> Packed:
+        """Lay out a weight (see :class:`Packed`); the gradient has a copy for each thread, or one in all."""
+        weight = self.network.weights[number]
+        if number in self.weights:
+            return self.weights[number]
+        split = split or weight.shape
+        self.weights[number] = Packed(
+            split,
+            room,
+            axes or tuple(range(len(split))),
+            (self.threads if copied else 1) if weight.trained else 0,
+            self.network.optimizer.slots if weight.trained else 0,
+        )
+        return self.weights[number]
+
+    def zeros(self, count: int) -> Float32:
+        """Numbers that nobody writes to."""
+        return self._zeros.setdefault(count, floats(count))
+
+    def bias(self, number: int | None, outputs: int) -> Float32:
+        """A bias of ``outputs`` numbers with padding, or zeros where a layer has none."""
+        return self.zeros(outputs) if number is None else self.pack(number, (outputs,)).values
+
+    def tile(self, vectors_in_all: int, rows_of_sample: int) -> tuple[int, int]:
+        """Vectors and rows of a register tile: as many accumulators as hide a multiplication's delay, few loads for each."""
+        share = -(-self.batch // self.threads) * rows_of_sample
+        vectors = next(v for v in ((4, 3, 2, 1) if self.target.registers == 32 else (2, 3, 1)) if vectors_in_all % v == 0)
+        rows = {4: 4, 3: 5, 2: 8, 1: 8} if self.target.registers == 32 else {3: 4, 2: 6, 1: 8}
+        return vectors, min(rows[vectors], share)
+
+    def slices_of(self, packed: Packed) -> int:
+        """Floats of a weight that stay together when it is updated: whole vectors, and some for each thread."""
+        lanes = self._lanes_over(packed)
+        return lanes * max(1, packed.size // lanes // self.threads // 8)
+
+    def _lanes_over(self, packed: Packed) -> int:
+        return next(lanes for lanes in (16, 8, 4, 2, 1) if lanes <= self.target.lanes and packed.size % lanes == 0)
+
+    def train(self, number: int, unit: int | None = None, copied: bool = True) -> None:
+        """Plan the update of a weight: slices of ``unit`` floats, whose gradient is in copies or in one place."""
+        weight, packed = self.network.weights[number], self.weights[number]
+        if not weight.trained or number in self.trained:
+            return
+        optimizer = self.network.optimizer
+        lanes = self._lanes_over(packed)
+        slots = [*packed.slots, packed.values, packed.values][:2]
+        self.trained.add(number)
+        variant = updates.update(
+            lanes=lanes,
+            kind="sgd" if optimizer.kind == "sgd" else "adam",
+            momentum=bool(optimizer.momentum),
+            nesterov=optimizer.nesterov,
+            clear=copied,
+            decays=bool(optimizer.weight_decay) and weight.decays,
+            penalties=bool(weight.l1 or weight.l2),
+            clip="value" if optimizer.clip_value is not None else "none",
+        )
+        given: dict[str, Given] = {
+            "run": self.run,
+            "weights": packed.values,
+            "first_slot": slots[0],
+            "second_slot": slots[1],
+            "gradient": packed.gradient,
+            "copies": len(packed.gradient),
+            "copy": packed.size,
+            "sums": self.sums,
+            "factor": self.zeros(1),
+            "l1": float(weight.l1),
+            "l2": float(weight.l2),
+            **_numbers(optimizer),
+        }
+        self.updates.append(Call(variant, given, packed.size, unit or self.slices_of(packed)))
+
+    def twin(self, number: int, room: Shape, axes: tuple[int, ...], unit: int | None = None, mirrored: int = 0) -> Packed:
+        """Another form of a weight, brought up to date after its update, in the same slices."""
+        packed = self.weights[number]
+        other = Packed(packed.split, room, axes, mirrored=mirrored)
+        self.twins.setdefault(number, []).append(other)
+        if self.network.weights[number].trained:
+            self.refreshes.append(
+                Call(
+                    moves.scatter(),
+                    {"source": packed.values, "target": other.values, "table": table_between(packed, other)},
+                    packed.size,
+                    unit or self.slices_of(packed),
+                )
+            )
+        return other
+
+
+def _numbers(optimizer: Optimizer) -> dict[str, float]:
+    adam = optimizer.kind != "sgd"
+    return {
+        "first_rate": float(optimizer.beta_1 if adam else optimizer.momentum),
+        "second_rate": float(optimizer.beta_2),
+        "epsilon": float(optimizer.epsilon),
+        "decay": float(optimizer.weight_decay or 0.0),
+        "limit": float(optimizer.clip_value or 0.0),
+    }
+
+
+@cache
+def learning(network: Network) -> frozenset[int]:
+    """The tensors in whose making a trained weight had a part."""
+    found: set[int] = set()
+    for operation in network.operations:
+        trained = any(network.weights[number].trained for number in weights_of(operation))
+        if trained or found.intersection(operation.inputs):
+            found.add(operation.output)
+    return frozenset(found)
+
+
+def weights_of(operation: Operation) -> list[int]:
+    """The weights that an operation reads."""
+    names = ("kernel", "bias", "gamma", "beta", "table")
+    return [number for name in names if (number := getattr(operation, name, None)) is not None]
