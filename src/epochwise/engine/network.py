@@ -61,7 +61,11 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Convolution(Operation):
-    """``H W C -> H' W' K``. Kernel ``(rows, columns, C / groups, K)``; a 1-D convolution has one row."""
+    """``H W C -> H' W' K``. Kernel ``(rows, columns, C / groups, K)``.
+
+    A 1-D convolution goes over tensors ``L C``, which are maps of one row; its kernel is ``(taps, C / groups, K)`` as in Keras.
+    Pooling, padding and upsampling take such tensors in the same way.
+    """
 
     kernel: int
     bias: int | None
@@ -248,11 +252,13 @@ class Metric:
         name: as it stands in ``History``.
         kind: what is averaged.
         weighted: whether sample weights act on it (Keras's ``weighted_metrics``).
+        threshold: of ``binary_accuracy``: an output above it means 1 (0 for logits).
     """
 
     name: str
     kind: MetricKind
     weighted: bool = False
+    threshold: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,11 @@ class Data:
 
 
 class Trainer(Protocol):
-    """Trains one network; the arrays of its ``State`` are up to date whenever no method runs."""
+    """Trains one network; the arrays of its ``State`` are up to date whenever no method runs.
+
+    The arrays stay the same objects. Between two calls somebody else may write new numbers into them (a callback that sets
+    weights), or set ``iterations``; the next call goes on from there.
+    """
 
     def train(self, data: Data, order: NDArray[np.int64], batch_size: int, learning_rates: NDArray[np.float32]) -> Sums:
         """Steps over the samples in this order, the last batch partial if they do not come out even.
