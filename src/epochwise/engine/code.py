@@ -118,7 +118,9 @@ class Code:
 
     def constant(self, number: float, lanes: int = 1) -> Vector:
         """The same number in every lane."""
-        return Vector(self, ir.Constant(FLOAT, number) if lanes == 1 else ir.Constant(ir.VectorType(FLOAT, lanes), [number] * lanes))
+        return Vector(
+            self, ir.Constant(FLOAT, number) if lanes == 1 else ir.Constant(ir.VectorType(FLOAT, lanes), [number] * lanes)
+        )
 
     def numbers(self, values: list[float]) -> Vector:
         """A vector of these numbers."""
@@ -261,9 +263,7 @@ class Code:
         lanes = number.lanes
         bits = self.builder.bitcast(number.value, self._integers(lanes))
         exponent = self.builder.sub(self.builder.lshr(bits, self._words(23, lanes)), self._words(127, lanes))
-        fraction = self.builder.or_(
-            self.builder.and_(bits, self._words(0x007FFFFF, lanes)), self._words(0x3F800000, lanes)
-        )
+        fraction = self.builder.or_(self.builder.and_(bits, self._words(0x007FFFFF, lanes)), self._words(0x3F800000, lanes))
         kind = number.value.type
         return Vector(self, self.builder.sitofp(exponent, kind)), Vector(self, self.builder.bitcast(fraction, kind))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from epochwise.engine.code import Run
 from epochwise.engine.crew import Crew
-from epochwise.engine.kernels.rows import SUMS
 from epochwise.engine.library import Library
 from epochwise.engine.network import Float32, Network, State, Sums
 from epochwise.engine.plan import Program, program
 from epochwise.engine.planner import Plan, plan
+from epochwise.engine.stages.planning import Planning
 from epochwise.engine.target import this_target
 from epochwise.engine.trainer import Data
 
@@ -121,7 +121,7 @@ class CompiledTrainer:
             self._ready[kind] = _Ready(made, *programs, Crew(threads, self._library))
         return self._ready[kind]
 
-    def _put(self, planning: object) -> None:
+    def _put(self, planning: Planning) -> None:
         """The state into the kernels' memory."""
         for number, packed in planning.weights.items():
             array = self._state.weights[number]
@@ -165,7 +165,3 @@ class CompiledTrainer:
             float(weight.l1 * np.abs(array).sum(dtype=np.float64) + weight.l2 * np.square(array, dtype=np.float64).sum())
             for weight, array in zip(self._network.weights, self._state.weights, strict=True)
         )
-
-
-assert SUMS > 1
-_ = Iterable

@@ -49,6 +49,10 @@ class Form:
         """The longest vectors of which each block is a whole number."""
         return next(lanes for lanes in (16, 8, 4, 2, 1) if lanes <= target.lanes and self.pitch % lanes == 0)
 
+    def flat_lanes(self, target: Target) -> int:
+        """The longest vectors of which a sample is a whole number, for what takes no heed of blocks."""
+        return next(lanes for lanes in (16, 8, 4, 2, 1) if lanes <= target.lanes and self.size % lanes == 0)
+
     def reshaped(self, shape: Shape) -> Form:
         """The same memory under another shape."""
         return Form(shape, self.blocks, self.channels, self.pitch)

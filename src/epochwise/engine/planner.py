@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 
 from epochwise.engine.code import Variant
 from epochwise.engine.kernels import moves
-from epochwise.engine.network import Activation, AveragePool, Convolution, Dense, Dropout, MaxPool, Network, Operation, Reshape
+from epochwise.engine.network import (
+    Activation,
+    AveragePool,
+    BatchNormalization,
+    Combine,
+    Concatenate,
+    Convolution,
+    Dense,
+    DepthwiseConvolution,
+    Dropout,
+    Embedding,
+    LayerNormalization,
+    MaxPool,
+    Network,
+    Operation,
+    Pad,
+    Rescale,
+    Reshape,
+    UpSample,
+)
 from epochwise.engine.plan import Part
 from epochwise.engine.stages.convolution import plan_convolution
 from epochwise.engine.stages.dense import plan_dense
+from epochwise.engine.stages.depthwise import plan_depthwise
+from epochwise.engine.stages.joining import (
+    plan_combine,
+    plan_concatenate,
+    plan_embedding,
+    plan_pad,
+    plan_rescale,
+    plan_up_sample,
+)
 from epochwise.engine.stages.losses import plan_loss
+from epochwise.engine.stages.normalization import plan_batch_normalization, plan_layer_normalization
 from epochwise.engine.stages.planning import Planned, Planning
 from epochwise.engine.stages.simple import plan_activation, plan_dropout, plan_pool, plan_reshape
 from epochwise.engine.target import Target
@@ -55,20 +84,32 @@ def plan(network: Network, target: Target, batch: int, threads: int, *, weighted
         bytes_in: whether samples are uint8 (else float32).
     """
     planning = Planning(network, target, batch, threads)
-    x = planning.raw(network.input)
-    planning.add_forward(
-        moves.take(lanes=target.lanes, bytes_in=bytes_in), run=planning.run, x=x.values, size=x.form.size
-    )
     operations = list(network.operations)
+    first = operations[0]
+    rescale = isinstance(first, Rescale) and _alone_reads(network, network.input)
+    x = planning.raw(first.output if rescale else network.input)
+    if rescale:
+        operations.pop(0)
+    planning.add_forward(
+        moves.take(lanes=target.lanes, bytes_in=bytes_in, rescale=rescale),
+        run=planning.run,
+        x=x.values,
+        size=x.form.size,
+        scale=float(first.scale) if isinstance(first, Rescale) else 1.0,
+        offset=float(first.offset) if isinstance(first, Rescale) else 0.0,
+    )
     while operations:
         for _ in range(_plan_first(planning, operations)):
             operations.pop(0)
     plan_loss(planning, weighted)
     planning.plan_backward()
     training = [*_over_samples([*planning.forward, *planning.judging, *planning.backward])]
-    slices = [*planning.slice_gradients, *planning.updates, *planning.refreshes]
     training[-1] = Part(training[-1].calls, training[-1].group, wait=True)
-    training.append(Part(tuple(slices), 0, wait=True))
+    if planning.gathers:
+        training.append(Part((*planning.slice_gradients, *planning.gathers), 0, wait=True))
+        planning.slice_gradients.clear()
+    slices = (*planning.slice_gradients, *planning.updates, *planning.refreshes)
+    training.append(Part(slices, 0, wait=True))
     evaluating = _over_samples([*planning.predicting, *planning.judging])
     return Plan(planning, training, evaluating, _over_samples(planning.predicting))
 
@@ -85,6 +126,10 @@ def _plan_first(planning: Planning, operations: list[Operation]) -> int:
             relu, _ = _followers(planning.network, operations)
             plan_dense(planning, first, operations[relu].output, bool(relu))
             return 1 + relu
+        case DepthwiseConvolution():
+            relu, _ = _followers(planning.network, operations)
+            plan_depthwise(planning, first, operations[relu].output, bool(relu))
+            return 1 + relu
         case Activation():
             plan_activation(planning, first)
         case MaxPool() | AveragePool():
@@ -93,8 +138,24 @@ def _plan_first(planning: Planning, operations: list[Operation]) -> int:
             plan_dropout(planning, first)
         case Reshape():
             plan_reshape(planning, first)
+        case BatchNormalization():
+            plan_batch_normalization(planning, first)
+        case LayerNormalization():
+            plan_layer_normalization(planning, first)
+        case Combine():
+            plan_combine(planning, first)
+        case Concatenate():
+            plan_concatenate(planning, first)
+        case Pad():
+            plan_pad(planning, first)
+        case UpSample():
+            plan_up_sample(planning, first)
+        case Rescale():
+            plan_rescale(planning, first)
+        case Embedding():
+            plan_embedding(planning, first)
         case _:
-            raise NotImplementedError(type(first).__name__)
+            raise TypeError(f"no plan for {type(first).__name__}")
     return 1
 
 
@@ -115,8 +176,13 @@ def _alone(network: Network, operations: list[Operation], place: int) -> bool:
     if place + 1 >= len(operations):
         return False
     output = operations[place].output
-    readers = [operation for operation in network.operations if output in operation.inputs]
-    return readers == [operations[place + 1]] and output not in {network.output, network.loss.logits}
+    return output in operations[place + 1].inputs and _alone_reads(network, output)
+
+
+def _alone_reads(network: Network, number: int) -> bool:
+    """Whether a tensor is read once, and neither by the loss nor as the model's answer."""
+    readers = sum(operation.inputs.count(number) for operation in network.operations)
+    return readers == 1 and number not in {network.output, network.loss.logits}
 
 
 def _used_once(network: Network, operation: Convolution) -> bool:
@@ -126,6 +192,12 @@ def _used_once(network: Network, operation: Convolution) -> bool:
 def _over_samples(planned: list[Planned]) -> list[Part]:
     """Parts of calls that want one sample after another, and of those that want many at once."""
     parts = []
-    for many, calls in groupby(planned, key=lambda one: one.many):
-        parts.append(Part(tuple(one.call for one in calls), _ALL_SAMPLES if many else 1))
+    for (_, many), run in groupby(zip(_rounds(planned), planned, strict=True), key=lambda one: (one[0], one[1].many)):
+        calls = [one for _, one in run]
+        parts.append(Part(tuple(one.call for one in calls), _ALL_SAMPLES if many else 1, calls[-1].wait))
     return parts
+
+
+def _rounds(planned: list[Planned]) -> list[int]:
+    """How often threads have waited for each other before each call."""
+    return [0, *accumulate(int(one.wait) for one in planned[:-1])]

@@ -350,3 +350,17 @@ class Doubles(Pointer):
         self.code.builder.store(
             self.code.builder.fadd(here, self.code.builder.fpext(number.value, self.element)), self.value, align=8
         )
+
+    def __add__(self, elements: Whole) -> Doubles:
+        moved = super().__add__(elements)
+        assert isinstance(moved, Doubles)
+        return moved
+
+    def load(self) -> Vector:
+        """The number here, as float32."""
+        here = self.code.builder.load(self.value, typ=self.element, align=8)
+        return Vector(self.code, self.code.builder.fptrunc(here, FLOAT))
+
+    def store(self, number: Vector) -> None:
+        """A float32 number."""
+        self.code.builder.store(self.code.builder.fpext(number.value, self.element), self.value, align=8)

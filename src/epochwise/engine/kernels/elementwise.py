@@ -63,7 +63,17 @@ KEEPS_ZERO = frozenset({"relu", "leaky_relu", "elu", "tanh", "gelu", "gelu_tanh"
 
 @kernel
 def activation(
-    code: Code, x: Floats, y: Floats, keep: Floats, size: Int, channels: Int, slope: Vector, *, place: Places, lanes: int, kind: str
+    code: Code,
+    x: Floats,
+    y: Floats,
+    keep: Floats,
+    size: Int,
+    channels: Int,
+    slope: Vector,
+    *,
+    place: Places,
+    lanes: int,
+    kind: str,
 ) -> None:
     """``y = activation(x)`` for each sample of the place.
 
@@ -82,7 +92,18 @@ def activation(
 
 @kernel
 def activation_gradient(
-    code: Code, x: Floats, y: Floats, dy: Floats, dx: Floats, size: Int, slope: Vector, *, place: Places, lanes: int, kind: str, add: bool
+    code: Code,
+    x: Floats,
+    y: Floats,
+    dy: Floats,
+    dx: Floats,
+    size: Int,
+    slope: Vector,
+    *,
+    place: Places,
+    lanes: int,
+    kind: str,
+    add: bool,
 ) -> None:
     """``dx = dy * activation'(x)``, or added to it. Padding needs no care: ``dy`` is zero there."""
     at_slope = slope.spread(lanes)
@@ -101,6 +122,26 @@ def copy(code: Code, x: Floats, y: Floats, size: Int, factor: Vector, *, place: 
     """``y = factor * x``, or added to it."""
     with code.loop(place.first * size, place.last * size, lanes) as i:
         _put(y + i, (x + i).load(lanes) * factor.spread(lanes), add)
+
+
+@kernel
+def rescale(
+    code: Code,
+    x: Floats,
+    y: Floats,
+    keep: Floats,
+    size: Int,
+    channels: Int,
+    scale: Vector,
+    offset: Vector,
+    *,
+    place: Places,
+    lanes: int,
+) -> None:
+    """``y = x * scale + offset``; ``keep`` as in :func:`activation`."""
+    with code.loop(place.first * size, place.last * size, channels) as pixel, code.loop(0, channels, lanes) as channel:
+        number = (x + (pixel + channel)).load(lanes) * scale.spread(lanes) + offset.spread(lanes)
+        (y + (pixel + channel)).store(number * (keep + channel).load(lanes))
 
 
 @kernel
@@ -129,14 +170,30 @@ def multiply_add(code: Code, a: Floats, b: Floats, y: Floats, size: Int, *, plac
 
 @kernel
 def maximum_gradient(
-    code: Code, a: Floats, b: Floats, dy: Floats, dx: Floats, size: Int, *, place: Places, lanes: int, add: bool, first: bool
+    code: Code,
+    x: Floats,
+    y: Floats,
+    taken: Floats,
+    dy: Floats,
+    dx: Floats,
+    size: Int,
+    *,
+    place: Places,
+    lanes: int,
+    first: bool,
+    add: bool,
 ) -> None:
-    """The gradient of the greater of two for the first or the second of them; equal ones share it in halves."""
+    """The gradient of the greatest of several for one of them, ``x``; of equal ones the first has it.
+
+    ``taken`` remembers from one of them to the next where the gradient went; the first of them clears it.
+    """
     with code.loop(place.first * size, place.last * size, lanes) as i:
-        one, other, arriving = (a + i).load(lanes), (b + i).load(lanes), (dy + i).load(lanes)
-        wins = one > other if first else other > one
-        half = one.equals(other).choose(arriving * 0.5, 0.0)
-        _put(dx + i, wins.choose(arriving, half), add)
+        hit = (x + i).load(lanes).equals((y + i).load(lanes))
+        if not first:
+            hit = hit & (taken + i).load(lanes).equals(0.0)
+        before = code.zero(lanes) if first else (taken + i).load(lanes)
+        (taken + i).store(hit.choose(1.0, before))
+        _put(dx + i, hit.choose((dy + i).load(lanes), 0.0), add)
 
 
 @kernel

@@ -85,9 +85,12 @@ def tanh(code: Code, x: Vector) -> Vector:
     """The hyperbolic tangent."""
     size = x.abs()
     square = x * x
-    near_zero = polynomial(
-        square, (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
-    ) * square * x + x
+    near_zero = (
+        polynomial(square, (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1))
+        * square
+        * x
+        + x
+    )
     far = 1.0 - 2.0 / (exp(code, size + size) + 1.0)
     signed = (x < 0.0).choose(-far, far)
     value = (size < 0.625).choose(near_zero, signed)

@@ -55,7 +55,15 @@ def _add_products(accumulators: list[Variable[Vector]], value: Vector, arriving:
 
 @kernel
 def bias_gradient(
-    code: Code, dy: Floats, gradient: Floats, outputs: Int, positions_in_all: Int, gradient_thread: Int, *, place: Places, lanes: int
+    code: Code,
+    dy: Floats,
+    gradient: Floats,
+    outputs: Int,
+    positions_in_all: Int,
+    gradient_thread: Int,
+    *,
+    place: Places,
+    lanes: int,
 ) -> None:
     """``gradient += sum over samples of the place and positions of dy``, in the thread's own copy."""
     own = gradient + place[Place.THREAD] * gradient_thread

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from epochwise.engine.code import Code, Place, Places, Run, kernel
-from epochwise.engine.simd import Bytes, Floats, Int, Longs
+from epochwise.engine.simd import Bytes, Floats, Int, Longs, Vector
 
 
 @kernel
-def take(code: Code, run: Longs, x: Floats, size: Int, *, place: Places, lanes: int, bytes_in: bool) -> None:
-    """Copy the samples of the place out of the data, in the order of this run, as float32; ``size`` numbers each."""
+def take(
+    code: Code,
+    run: Longs,
+    x: Floats,
+    size: Int,
+    scale: Vector,
+    offset: Vector,
+    *,
+    place: Places,
+    lanes: int,
+    bytes_in: bool,
+    rescale: bool,
+) -> None:
+    """Copy the samples of the place out of the data, in the order of this run, as float32, ``size`` numbers each.
+
+    With ``rescale``: each times ``scale`` plus ``offset``.
+    """
     data = code.pointer((run + Run.SAMPLES).load(), Bytes if bytes_in else Floats)
     order = code.pointer((run + Run.ORDER).load(), Longs) + place[Place.START]
     with code.loop(place.first, place.last) as sample:
@@ -16,7 +31,8 @@ def take(code: Code, run: Longs, x: Floats, size: Int, *, place: Places, lanes: 
 
         def move(i: Int, many: int, source: Floats | Bytes = source, target: Floats = target) -> None:
             here = source + i
-            (target + i).store(here.load_floats(many) if isinstance(here, Bytes) else here.load(many))
+            number = here.load_floats(many) if isinstance(here, Bytes) else here.load(many)
+            (target + i).store(number * scale.spread(many) + offset.spread(many) if rescale else number)
 
         whole = size - size % lanes
         with code.loop(0, whole, lanes) as i:
@@ -26,17 +42,76 @@ def take(code: Code, run: Longs, x: Floats, size: Int, *, place: Places, lanes: 
 
 
 @kernel
-def widen(
-    code: Code, x: Floats, y: Floats, pixels: Int, channels: Int, padded: Int, *, place: Places
+def join(
+    code: Code,
+    x: Floats,
+    y: Floats,
+    blocks: Int,
+    numbers: Int,
+    x_block: Int,
+    y_block: Int,
+    *,
+    place: Places,
+    lanes: int,
+    add: bool,
 ) -> None:
-    """Samples whose pixels have ``channels`` numbers -> the same with ``padded`` numbers, the last of them zero."""
-    with code.loop(place.first * pixels, place.last * pixels) as pixel, code.loop(0, channels) as channel:
-        (y + (pixel * padded + channel)).store((x + (pixel * channels + channel)).load())
+    """The first ``numbers`` of each block of ``x`` -> blocks of ``y``, which may lie further apart or closer together, or added."""
+    with code.loop(place.first * blocks, place.last * blocks) as block:
+        source, target = x + block * x_block, y + block * y_block
+        whole = numbers - numbers % lanes
+        for first, last, many in ((code.int(0), whole, lanes), (whole, numbers, 1)):
+            with code.loop(first, last, many) as i:
+                number = (source + i).load(many)
+                (target + i).store((target + i).load(many) + number if add else number)
+
+
+@kernel
+def look_up(
+    code: Code, x: Floats, table: Floats, y: Floats, places_of_sample: Int, channels: Int, *, place: Places, lanes: int
+) -> None:
+    """``y[i] = table[x[i]]``: rows of ``channels`` floats."""
+    with code.loop(place.first * places_of_sample, place.last * places_of_sample) as i:
+        row = table + (x + i).load().int() * channels
+        with code.loop(0, channels, lanes) as channel:
+            (y + (i * channels + channel)).store((row + channel).load(lanes))
+
+
+@kernel
+def look_up_gradient(
+    code: Code,
+    x: Floats,
+    dy: Floats,
+    gradient: Floats,
+    places_of_sample: Int,
+    channels: Int,
+    gradient_thread: Int,
+    *,
+    place: Places,
+    lanes: int,
+) -> None:
+    """``gradient[x[i]] += dy[i]``, in the thread's own copy."""
+    own = gradient + place[Place.THREAD] * gradient_thread
+    with code.loop(place.first * places_of_sample, place.last * places_of_sample) as i:
+        row = own + (x + i).load().int() * channels
+        with code.loop(0, channels, lanes) as channel:
+            number = (dy + (i * channels + channel)).load(lanes)
+            (row + channel).store((row + channel).load(lanes) + number)
 
 
 @kernel
 def border(
-    code: Code, x: Floats, y: Floats, rows: Int, row: Int, above: Int, left: Int, y_rows: Int, y_row: Int, *, place: Places, lanes: int
+    code: Code,
+    x: Floats,
+    y: Floats,
+    rows: Int,
+    row: Int,
+    above: Int,
+    left: Int,
+    y_rows: Int,
+    y_row: Int,
+    *,
+    place: Places,
+    lanes: int,
 ) -> None:
     """Copy each map of the place into the middle of a larger one, whose border stays as it is (zero).
 
@@ -55,7 +130,19 @@ def border(
 
 @kernel
 def unborder(
-    code: Code, dy: Floats, dx: Floats, rows: Int, row: Int, above: Int, left: Int, y_rows: Int, y_row: Int, *, place: Places, lanes: int, add: bool
+    code: Code,
+    dy: Floats,
+    dx: Floats,
+    rows: Int,
+    row: Int,
+    above: Int,
+    left: Int,
+    y_rows: Int,
+    y_row: Int,
+    *,
+    place: Places,
+    lanes: int,
+    add: bool,
 ) -> None:
     """The gradient of :func:`border`: the middle of each larger map, copied back or added."""
     with code.loop(place.first, place.last) as sample:

@@ -101,8 +101,8 @@ def sparse_cross_entropy(
 ) -> None:
     """-log of the probability of the right class, and its gradient.
 
-    From logits: ``log(sum e^x) - x[right]``. From probabilities: they are divided by their sum, then clipped as Keras does, and
-    where the clip acts there is no gradient.
+    From logits: ``log(sum e^x) - x[right]``. From probabilities: they are clipped as Keras does, and where the clip acts there
+    is no gradient.
     """
     answers = code.pointer((run + Run.ANSWERS).load(), Words)
     with code.loop(place.first * rows, place.last * rows) as number:
@@ -118,24 +118,18 @@ def sparse_cross_entropy(
             there.store(there.load() - row.scale)
             _add_loss(sums, place, log(code, total) + largest - (at + right).load(), row, rows)
         else:
-            total = _sum(code, at, padded, lanes)
-            probability = (at + right).load() / total
-            clipped = probability.max(_EPSILON).min(1.0 - _EPSILON)
-            inside = (probability >= _EPSILON) & (probability <= 1.0 - _EPSILON)
-            # d/dp_j of -log(p_right / sum p): 1/sum for every j, and -1/p_right more for the right one.
-            common = inside.choose(row.scale / total, 0.0).spread(lanes)
             with code.loop(0, padded, lanes) as i:
-                (target + i).store(common * (keep + i).load(lanes))
-            there = target + right
-            there.store(there.load() - inside.choose(row.scale / (at + right).load(), 0.0))
-            _add_loss(sums, place, -log(code, clipped), row, rows)
+                (target + i).store(code.zero(lanes))
+            probability, slope = _clipped((at + right).load())
+            (target + right).store(-(row.scale * slope))
+            _add_loss(sums, place, -log(code, probability), row, rows)
 
 
-def _sum(code: Code, x: Floats, padded: Int, lanes: int) -> Vector:
-    total = code.variable(code.zero(lanes))
-    with code.loop(0, padded, lanes) as i:
-        total.value = total.value + (x + i).load(lanes)
-    return total.value.sum()
+def _clipped(p: Vector) -> tuple[Vector, Vector]:
+    """A probability within Keras's bounds, and the slope of its logarithm: 0 where the bounds act. NaN stays NaN."""
+    outside = (p < _EPSILON) | (p > 1.0 - _EPSILON)
+    clipped = p.max(_EPSILON).min(1.0 - _EPSILON)
+    return clipped, outside.choose(0.0, 1.0 / clipped)
 
 
 @kernel
@@ -176,22 +170,11 @@ def cross_entropy(
                 there = target + i
                 there.store((there.load() / total * answer_sum.value - t) * row.scale)
         else:
-            total = _sum(code, at, padded, lanes)
-            pull = code.variable(code.constant(0.0))
-            with code.loop(0, padded, lanes) as i:
-                (target + i).store(code.zero(lanes))
             with code.loop(0, classes) as i:
                 t = _smoothed((wanted + i).load(), smoothing, classes)
-                probability = (at + i).load() / total
-                clipped = probability.max(_EPSILON).min(1.0 - _EPSILON)
-                loss.value = loss.value - t * log(code, clipped)
-                inside = (probability >= _EPSILON) & (probability <= 1.0 - _EPSILON)
-                slope = inside.choose(t / probability, 0.0)
-                pull.value = pull.value + slope * probability
-                (target + i).store(-slope)
-            with code.loop(0, classes) as i:
-                there = target + i
-                there.store((there.load() + pull.value) / total * row.scale)
+                probability, slope = _clipped((at + i).load())
+                loss.value = loss.value - t * log(code, probability)
+                (target + i).store(-(t * slope * row.scale))
         _add_loss(sums, place, loss.value, row, rows)
 
 
@@ -234,10 +217,9 @@ def binary_cross_entropy(
                 loss.value = loss.value + positive - number_at * t + log1p_exp_of_minus_abs(code, number_at)
                 slope = sigmoid(code, number_at) - t
             else:
-                p = number_at.max(_EPSILON).min(1.0 - _EPSILON)
+                p, slope_of_log = _clipped(number_at)
                 loss.value = loss.value - t * log(code, p) - (1.0 - t) * log(code, 1.0 - p)
-                inside = (number_at >= _EPSILON) & (number_at <= 1.0 - _EPSILON)
-                slope = inside.choose((1.0 - t) / (1.0 - p) - t / p, 0.0)
+                slope = slope_of_log.equals(0.0).choose(0.0, (p - t) / (p * (1.0 - p)))
             (target + i).store(slope * scale)
         _add_loss(sums, place, loss.value / classes.float(), row, rows)
 
@@ -281,6 +263,7 @@ def metric(
     rows: Int,
     classes: Int,
     padded: Int,
+    threshold: Vector,
     *,
     place: Places,
     kind: str,
@@ -296,7 +279,7 @@ def metric(
             value = _place_of_largest(code, at, classes).equals(right).choose(1, 0).float()
         else:
             wanted = code.pointer(answers, Floats) + row.answer * classes
-            value = _value(code, kind, at, wanted, classes)
+            value = _value(code, kind, at, wanted, classes, threshold)
         (sums + (place[Place.THREAD] * SUMS + 1 + number_of_metric)).add(value * row.weight / rows.float())
 
 
@@ -311,7 +294,7 @@ def _place_of_largest(code: Code, x: Floats, classes: Int) -> Int:
     return where.value
 
 
-def _value(code: Code, kind: str, x: Floats, wanted: Floats, classes: Int) -> Vector:
+def _value(code: Code, kind: str, x: Floats, wanted: Floats, classes: Int, threshold: Vector) -> Vector:
     if kind == "categorical_accuracy":
         return _place_of_largest(code, x, classes).equals(_place_of_largest(code, wanted, classes)).choose(1, 0).float()
     total = code.variable(code.constant(0.0))
@@ -319,7 +302,7 @@ def _value(code: Code, kind: str, x: Floats, wanted: Floats, classes: Int) -> Ve
         number, answer = (x + i).load(), (wanted + i).load()
         match kind:
             case "binary_accuracy":
-                one = (number > 0.5).choose(1.0, code.constant(0.0))
+                one = (number > threshold).choose(1.0, code.constant(0.0))
                 total.value = total.value + answer.equals(one).choose(1.0, code.constant(0.0))
             case "mean_squared_error":
                 total.value = total.value + (number - answer) * (number - answer)

@@ -12,9 +12,7 @@ from epochwise.engine.kernels.rows import SUMS
 from epochwise.engine.simd import Doubles, Floats, Int, Longs, Vector
 
 
-def _gradient(
-    code: Code, gradient: Floats, at: Int, copies: Int, copy: Int, lanes: int, clear: bool
-) -> Vector:
+def _gradient(code: Code, gradient: Floats, at: Int, copies: Int, copy: Int, lanes: int, clear: bool) -> Vector:
     """The sum of all copies, in the order of the threads; the copies are cleared for the next step."""
     total = code.variable((gradient + at).load(lanes))
     if clear:
@@ -37,7 +35,9 @@ def update(
     copies: Int,
     copy: Int,
     sums: Doubles,
-    factor: Floats,
+    norms: Doubles,
+    norms_in_all: Int,
+    norms_thread: Int,
     first_rate: Vector,
     second_rate: Vector,
     epsilon: Vector,
@@ -61,21 +61,20 @@ def update(
     Args:
         first_slot, second_slot: momentum, or the two moments of Adam.
         gradient: with ``clear``, ``copies`` of it, ``copy`` floats apart, which are added and set to zero.
-        factor: one number by which gradients are multiplied, with ``clip="norm"``.
+        norms: with ``clip="norm"``, ``norms_in_all`` sums of squares for each thread, ``norms_thread`` apart.
         first_rate: momentum, or ``beta_1``; ``second_rate``: ``beta_2``.
-        limit: the largest element of a gradient, with ``clip="value"``.
+        limit: the largest element of a gradient, with ``clip="value"``; the longest gradient, with ``clip="norm"``.
     """
     step = place[Place.STEP]
     rate = (code.pointer((run + Run.RATES).load(), Floats) + step).spread(lanes)
     penalty = code.variable(code.zero(lanes))
+    factor = _shortening(code, norms, norms_in_all, norms_thread, place, limit) if clip == "norm" else limit
     with code.loop(place.first, place.last, lanes) as at:
         g = _gradient(code, gradient, at, copies, copy, lanes, clear)
         w = (weights + at).load(lanes)
         if penalties:
-            size = w.abs()
-            sign = (w > 0.0).choose(code.constant(1.0, lanes), (w < 0.0).choose(-1.0, code.zero(lanes)))
-            g = g + l1.spread(lanes) * sign + l2.spread(lanes) * w * 2.0
-            penalty.value = penalty.value + l1.spread(lanes) * size + l2.spread(lanes) * w * w
+            g = g + _penalty_gradient(code, w, l1, l2)
+            penalty.value = penalty.value + _penalty(w, l1, l2)
         if clip == "value":
             bound = limit.spread(lanes)
             g = (g > bound).choose(bound, (g < -bound).choose(-bound, g))
@@ -90,6 +89,58 @@ def update(
             betas = (first_rate.spread(lanes), second_rate.spread(lanes))
             w = _adam(w, g, stride, first_slot + at, second_slot + at, betas, epsilon.spread(lanes))
         (weights + at).store(w)
+    if penalties:
+        (sums + place[Place.THREAD] * SUMS).add(penalty.value.sum() * place[Place.BATCH].float())
+
+
+def _penalty(w: Vector, l1: Vector, l2: Vector) -> Vector:
+    return l1.spread(w.lanes) * w.abs() + l2.spread(w.lanes) * w * w
+
+
+def _penalty_gradient(code: Code, w: Vector, l1: Vector, l2: Vector) -> Vector:
+    """That of ``|w|`` at 0 is 0."""
+    sign = (w > 0.0).choose(code.constant(1.0, w.lanes), (w < 0.0).choose(-1.0, code.zero(w.lanes)))
+    return l1.spread(w.lanes) * sign + l2.spread(w.lanes) * w * 2.0
+
+
+def _shortening(code: Code, norms: Doubles, many: Int, apart: Int, place: Places, limit: Vector) -> Vector:
+    """``limit / max(length, limit)``, for the length of all gradients whose squares were added up."""
+    total = code.variable(code.constant(0.0))
+    with code.loop(0, place[Place.THREADS]) as thread, code.loop(0, many) as which:
+        total.value = total.value + (norms + (thread * apart + which)).load()
+    length = total.value.sqrt()
+    return limit / (length < limit).choose(limit, length)
+
+
+@kernel
+def gather_gradient(
+    code: Code,
+    weights: Floats,
+    gradient: Floats,
+    copies: Int,
+    copy: Int,
+    sums: Doubles,
+    norm: Doubles,
+    norms_thread: Int,
+    l1: Vector,
+    l2: Vector,
+    *,
+    place: Places,
+    lanes: int,
+    clear: bool,
+    penalties: bool,
+) -> None:
+    """Before clipping by length: the whole gradient into its first copy, penalties included, and the sum of its squares."""
+    squares, penalty = code.variable(code.zero(lanes)), code.variable(code.zero(lanes))
+    with code.loop(place.first, place.last, lanes) as at:
+        g = _gradient(code, gradient, at, copies, copy, lanes, clear)
+        if penalties:
+            w = (weights + at).load(lanes)
+            g = g + _penalty_gradient(code, w, l1, l2)
+            penalty.value = penalty.value + _penalty(w, l1, l2)
+        (gradient + at).store(g)
+        squares.value = squares.value + g * g
+    (norm + place[Place.THREAD] * norms_thread).store(squares.value.sum())
     if penalties:
         (sums + place[Place.THREAD] * SUMS).add(penalty.value.sum() * place[Place.BATCH].float())
 

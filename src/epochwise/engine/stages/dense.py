@@ -5,7 +5,8 @@ from __future__ import annotations
 from epochwise.engine.kernels import gradients, products
 from epochwise.engine.network import Dense
 from epochwise.engine.plan import Call, Given
-from epochwise.engine.stages.planning import Planning
+from epochwise.engine.stages.copies import aligned
+from epochwise.engine.stages.planning import Planning, Tensor
 
 _TILE = 8
 """Rows of a register tile of the gradient of the kernel."""
@@ -19,6 +20,8 @@ def plan_dense(planning: Planning, operation: Dense, output: int, relu: bool) ->
     x = planning.tensors[operation.inputs[0]]
     y = planning.padded(output)
     rows = y.form.blocks
+    if rows > 1:
+        x = aligned(planning, operation.inputs[0])
     blocks, channels, pitch = x.form.blocks // rows, x.form.channels, x.form.pitch
     inputs, outputs, filters = blocks * pitch, y.form.pitch, y.form.channels
     lanes = y.form.lanes(planning.target)
@@ -35,13 +38,12 @@ def plan_dense(planning: Planning, operation: Dense, output: int, relu: bool) ->
         outputs=outputs,
         rows_of_sample=rows,
     )
-    if y.gradient is not None:
-        planning.later(lambda: _backward(planning, operation, output, relu))
+    planning.later(lambda: _backward(planning, operation, x, y, relu))
 
 
-def _backward(planning: Planning, operation: Dense, output: int, relu: bool) -> None:
-    x, y = planning.tensors[operation.inputs[0]], planning.tensors[output]
-    assert y.gradient is not None
+def _backward(planning: Planning, operation: Dense, x: Tensor, y: Tensor, relu: bool) -> None:
+    if y.gradient is None or not y.arrived:
+        return
     rows = y.form.blocks
     inputs, outputs = x.form.size // rows, y.form.pitch
     lanes = y.form.lanes(planning.target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from epochwise.engine.kernels import rows
 from epochwise.engine.plan import Given, floats
+from epochwise.engine.stages.copies import aligned
 from epochwise.engine.stages.planning import Planning
 from epochwise.engine.stages.simple import kept
 
@@ -11,7 +12,7 @@ from epochwise.engine.stages.simple import kept
 def plan_loss(planning: Planning, weighted: bool) -> None:
     """Plan loss and metrics, in training and evaluation."""
     network, loss = planning.network, planning.network.loss
-    y = planning.tensors[network.output if loss.logits is None else loss.logits]
+    y = aligned(planning, network.output if loss.logits is None else loss.logits)
     logits = loss.from_logits or loss.logits is not None
     gradient = y.gradient if y.gradient is not None else floats(planning.batch, y.form.size)
     given: dict[str, Given] = {
@@ -37,7 +38,7 @@ def plan_loss(planning: Planning, weighted: bool) -> None:
         given |= {"classes": y.form.channels}
     planning.add_judging(variant, **given)
     y.arrived = True
-    out = planning.tensors[network.output]
+    out = aligned(planning, network.output)
     for number, metric in enumerate(network.metrics):
         planning.add_judging(
             rows.metric(kind=metric.kind, weighted=weighted and metric.weighted),
@@ -48,4 +49,5 @@ def plan_loss(planning: Planning, weighted: bool) -> None:
             rows=out.form.blocks,
             classes=out.form.channels,
             padded=out.form.pitch,
+            threshold=float(metric.threshold),
         )

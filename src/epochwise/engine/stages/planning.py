@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,14 @@ from epochwise.engine.network import Float32, Network, Operation, Optimizer, Sha
 from epochwise.engine.plan import Call, Given, floats
 from epochwise.engine.target import Target
 
+
+@dataclass(slots=True)
+class Arrival:
+    """Whether something was planned that writes a gradient; what comes later is added."""
+
+    yet: bool = False
+
+
 @dataclass(slots=True)
 class Tensor:
     """A tensor of the whole batch, and its gradient.
@@ -25,21 +34,37 @@ class Tensor:
         form: how a sample lies in memory.
         values: ``(batch, form.size)``.
         gradient: likewise, or ``None`` if nothing needs it.
-        arrived: whether something was planned that writes the gradient; what comes later is added.
+        arrival: shared by all tensors that lie in the same memory.
     """
 
     form: Form
     values: Float32
     gradient: Float32 | None = None
-    arrived: bool = False
+    arrival: Arrival = field(default_factory=Arrival)
+
+    @property
+    def arrived(self) -> bool:
+        """Whether something was planned that writes the gradient."""
+        return self.arrival.yet
+
+    @arrived.setter
+    def arrived(self, yet: bool) -> None:
+        self.arrival.yet = yet
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A call, and whether it wants many samples at once (dense layers) or one after another (what stays in cache)."""
+    """A call over samples.
+
+    Attributes:
+        call: what is called.
+        many: whether it wants many samples at once (dense layers), or one after another (what stays in cache).
+        wait: whether all threads wait for each other afterwards.
+    """
 
     call: Call
     many: bool
+    wait: bool = False
 
 
 @dataclass(slots=True)
@@ -53,8 +78,10 @@ class Planning:
         threads: how many share it.
         forward, judging, backward: calls over samples; judging is loss and metrics.
         predicting: calls over samples where nothing is trained.
-        slice_gradients, updates, refreshes: calls over slices, one list after the other: gradients that are worked out slice by
-            slice, optimizer steps, and other forms of weights.
+        slice_gradients, gathers, updates, refreshes: calls over slices, one list after the other: gradients that are worked out
+            slice by slice, gradients put together before they are clipped, optimizer steps, and other forms of weights.
+        norms: sums of squares of each weight's gradient, of each thread's slice.
+        copies: tensors again with the usual padding.
         trained: weights whose update is planned.
         run: the words of :class:`Run`.
         sums: what each thread adds up.
@@ -72,16 +99,20 @@ class Planning:
     judging: list[Planned] = field(default_factory=list)
     backward: list[Planned] = field(default_factory=list)
     slice_gradients: list[Call] = field(default_factory=list)
+    gathers: list[Call] = field(default_factory=list)
     updates: list[Call] = field(default_factory=list)
     refreshes: list[Call] = field(default_factory=list)
     run: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(Run), np.int64))
     sums: NDArray[np.float64] = field(init=False)
+    norms: NDArray[np.float64] = field(init=False)
     _zeros: dict[int, Float32] = field(default_factory=dict)
+    copies: dict[int, Tensor] = field(default_factory=dict)
     trained: set[int] = field(default_factory=set)
     _later: list[Callable[[], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.sums = np.zeros((self.threads, SUMS), np.float64)
+        self.norms = np.zeros((self.threads, len(self.network.weights)), np.float64)
 
     # Tensors
 
@@ -98,6 +129,15 @@ class Planning:
     def raw(self, number: int) -> Tensor:
         """Room for a tensor without padding."""
         return self.new(number, raw_form(self.network.shapes[number]))
+
+    def form_like(self, number: int, pitch: int) -> Form:
+        """A form for a tensor with this pitch."""
+        shape = self.network.shapes[number]
+        return Form(shape, prod(shape[:-1]), shape[-1], pitch)
+
+    def another(self, x: Tensor, form: Form) -> Tensor:
+        """Room for a tensor again, in another form."""
+        return Tensor(form, floats(self.batch, form.size), None if x.gradient is None else floats(self.batch, form.size))
 
     def learns(self, number: int) -> bool:
         """Whether a trained weight has a part in making this tensor."""
@@ -116,9 +156,9 @@ class Planning:
         self.forward.append(planned)
         self.predicting.append(planned)
 
-    def add_training(self, variant: Variant, many: bool = False, **given: Given) -> None:
+    def add_training(self, variant: Variant, many: bool = False, wait: bool = False, **given: Given) -> None:
         """Forward, in training only."""
-        self.forward.append(Planned(Call(variant, given), many))
+        self.forward.append(Planned(Call(variant, given), many, wait))
 
     def add_predicting(self, variant: Variant, many: bool = False, **given: Given) -> None:
         """Forward, where nothing is trained."""
@@ -128,8 +168,8 @@ class Planning:
         """Loss or a metric."""
         self.judging.append(Planned(Call(variant, given), many=True))
 
-    def add_backward(self, variant: Variant, many: bool = False, **given: Given) -> None:
-        self.backward.append(Planned(Call(variant, given), many))
+    def add_backward(self, variant: Variant, many: bool = False, wait: bool = False, **given: Given) -> None:
+        self.backward.append(Planned(Call(variant, given), many, wait))
 
     def later(self, plan: Callable[[], None]) -> None:
         """Plan the backward pass of an operation when all that comes after it is planned."""
@@ -214,6 +254,22 @@ class Planning:
         lanes = self._lanes_over(packed)
         slots = [*packed.slots, packed.values, packed.values][:2]
         self.trained.add(number)
+        by_length = optimizer.clip_norm is not None or optimizer.global_clip_norm is not None
+        shared: dict[str, Given] = {
+            "weights": packed.values,
+            "gradient": packed.gradient,
+            "copy": packed.size,
+            "sums": self.sums,
+            "norms_thread": self.norms.shape[1],
+            "l1": float(weight.l1),
+            "l2": float(weight.l2),
+        }
+        items, together = packed.size, unit or self.slices_of(packed)
+        penalties = bool(weight.l1 or weight.l2)
+        if by_length:
+            variant = updates.gather_gradient(lanes=lanes, clear=copied, penalties=penalties)
+            given = shared | {"copies": len(packed.gradient), "norm": self.norms.reshape(-1)[number:]}
+            self.gathers.append(Call(variant, given, items, together))
         variant = updates.update(
             lanes=lanes,
             kind="sgd" if optimizer.kind == "sgd" else "adam",
@@ -221,24 +277,20 @@ class Planning:
             nesterov=optimizer.nesterov,
             clear=copied,
             decays=bool(optimizer.weight_decay) and weight.decays,
-            penalties=bool(weight.l1 or weight.l2),
-            clip="value" if optimizer.clip_value is not None else "none",
+            penalties=penalties and not by_length,
+            clip="norm" if by_length else "value" if optimizer.clip_value is not None else "none",
         )
-        given: dict[str, Given] = {
+        alone = optimizer.clip_norm is not None
+        given = shared | {
             "run": self.run,
-            "weights": packed.values,
             "first_slot": slots[0],
             "second_slot": slots[1],
-            "gradient": packed.gradient,
-            "copies": len(packed.gradient),
-            "copy": packed.size,
-            "sums": self.sums,
-            "factor": self.zeros(1),
-            "l1": float(weight.l1),
-            "l2": float(weight.l2),
+            "copies": 1 if by_length else len(packed.gradient),
+            "norms": self.norms.reshape(-1)[number if alone else 0 :],
+            "norms_in_all": 1 if alone else self.norms.shape[1],
             **_numbers(optimizer),
         }
-        self.updates.append(Call(variant, given, packed.size, unit or self.slices_of(packed)))
+        self.updates.append(Call(variant, given, items, together))
 
     def twin(self, number: int, room: Shape, axes: tuple[int, ...], unit: int | None = None, mirrored: int = 0) -> Packed:
         """Another form of a weight, brought up to date after its update, in the same slices."""
@@ -264,7 +316,7 @@ def _numbers(optimizer: Optimizer) -> dict[str, float]:
         "second_rate": float(optimizer.beta_2),
         "epsilon": float(optimizer.epsilon),
         "decay": float(optimizer.weight_decay or 0.0),
-        "limit": float(optimizer.clip_value or 0.0),
+        "limit": float(optimizer.clip_value or optimizer.clip_norm or optimizer.global_clip_norm or 0.0),
     }
 
 

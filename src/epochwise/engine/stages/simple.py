@@ -9,6 +9,7 @@ from epochwise.engine.forms import Form
 from epochwise.engine.kernels import elementwise, pools, rows
 from epochwise.engine.network import Activation, AveragePool, Dropout, Float32, MaxPool, Reshape
 from epochwise.engine.plan import floats
+from epochwise.engine.stages.copies import aligned
 from epochwise.engine.stages.planning import Planning, Tensor
 
 
@@ -28,19 +29,14 @@ def plan_reshape(planning: Planning, operation: Reshape) -> None:
     """The same memory under another shape."""
     x = planning.tensors[operation.inputs[0]]
     form = x.form.reshaped(planning.network.shapes[operation.output])
-    planning.tensors[operation.output] = Tensor(form, x.values, x.gradient)
-    if x.gradient is not None:
-        y = planning.tensors[operation.output]
-
-        def arrive() -> None:
-            x.arrived = x.arrived or y.arrived
-
-        planning.later(arrive)
+    planning.tensors[operation.output] = Tensor(form, x.values, x.gradient, x.arrival)
 
 
 def plan_activation(planning: Planning, operation: Activation) -> None:
     """Element by element, or softmax over the last axis."""
     x = planning.tensors[operation.inputs[0]]
+    if operation.kind == "softmax":
+        x = aligned(planning, operation.inputs[0])
     y = like(planning, operation.output, x)
     lanes = x.form.lanes(planning.target)
     if operation.kind == "softmax":
@@ -49,7 +45,7 @@ def plan_activation(planning: Planning, operation: Activation) -> None:
         )
     else:
         planning.add_forward(
-            elementwise.activation(lanes=lanes, kind=operation.kind),
+            elementwise.activation(lanes=_activation_lanes(planning, operation, x), kind=operation.kind),
             x=x.values,
             y=y.values,
             keep=kept(x.form),
@@ -57,15 +53,18 @@ def plan_activation(planning: Planning, operation: Activation) -> None:
             channels=x.form.pitch,
             slope=float(operation.slope),
         )
-    if x.gradient is not None:
-        planning.later(lambda: _activation_backward(planning, operation, x, y))
+    planning.later(lambda: _activation_backward(planning, operation, x, y))
+
+
+def _activation_lanes(planning: Planning, operation: Activation, x: Tensor) -> int:
+    """What keeps zero can go over padding."""
+    keeps = operation.kind in elementwise.KEEPS_ZERO
+    return x.form.flat_lanes(planning.target) if keeps else x.form.lanes(planning.target)
 
 
 def _activation_backward(planning: Planning, operation: Activation, x: Tensor, y: Tensor) -> None:
-    if not y.arrived:
+    if not y.arrived or x.gradient is None or y.gradient is None:
         return
-    assert x.gradient is not None
-    assert y.gradient is not None
     lanes = x.form.lanes(planning.target)
     if operation.kind == "softmax":
         planning.add_backward(
@@ -78,7 +77,7 @@ def _activation_backward(planning: Planning, operation: Activation, x: Tensor, y
         )
     else:
         planning.add_backward(
-            elementwise.activation_gradient(lanes=lanes, kind=operation.kind, add=x.arrived),
+            elementwise.activation_gradient(lanes=x.form.flat_lanes(planning.target), kind=operation.kind, add=x.arrived),
             x=x.values,
             y=y.values,
             dy=y.gradient,
@@ -93,7 +92,7 @@ def plan_dropout(planning: Planning, operation: Dropout) -> None:
     """Factors of 0 or 1 / (1 - rate) in training, and a copy otherwise."""
     x = planning.tensors[operation.inputs[0]]
     y = like(planning, operation.output, x)
-    lanes = x.form.lanes(planning.target)
+    lanes = x.form.flat_lanes(planning.target)
     factors = floats(planning.batch, x.form.size)
     planning.add_training(
         pools.dropout(),
@@ -119,7 +118,7 @@ def plan_dropout(planning: Planning, operation: Dropout) -> None:
 
 def plan_pool(planning: Planning, operation: MaxPool | AveragePool) -> None:
     """The largest or the mean of each window."""
-    x = planning.tensors[operation.inputs[0]]
+    x = aligned(planning, operation.inputs[0])
     y = planning.new(operation.output, _pooled_form(planning, operation, x))
     lanes = x.form.lanes(planning.target)
     starts = _pool_starts(operation, x.form, y.form)
@@ -158,7 +157,7 @@ def _pooled_form(planning: Planning, operation: MaxPool | AveragePool, x: Tensor
 
 def _pool_starts(operation: MaxPool | AveragePool, x: Form, y: Form) -> NDArray[np.int64]:
     """``(positions, size)``: where the pixels of each window begin, or -1 outside the map."""
-    height, width, _ = (1, *x.shape)[-3:]
+    *_, height, width, _ = (1, *x.shape)
     (above, below), (left, right) = operation.padding
     out = tuple(
         (n + first + last - size) // stride + 1
