@@ -104,14 +104,14 @@ def plan(network: Network, target: Target, batch: int, threads: int, *, weighted
     plan_loss(planning, weighted)
     planning.plan_backward()
     training = [*_over_samples([*planning.forward, *planning.judging, *planning.backward])]
-    training[-1] = Part(training[-1].calls, training[-1].group, wait=True)
+    training = _waiting(training)
     if planning.gathers:
         training.append(Part((*planning.slice_gradients, *planning.gathers), 0, wait=True))
         planning.slice_gradients.clear()
     slices = (*planning.slice_gradients, *planning.updates, *planning.refreshes)
     training.append(Part(slices, 0, wait=True))
-    evaluating = _over_samples([*planning.predicting, *planning.judging])
-    return Plan(planning, training, evaluating, _over_samples(planning.predicting))
+    evaluating = _waiting(_over_samples([*planning.predicting, *planning.judging]))
+    return Plan(planning, training, evaluating, _waiting(_over_samples(planning.predicting)))
 
 
 def _plan_first(planning: Planning, operations: list[Operation]) -> int:
@@ -196,6 +196,11 @@ def _over_samples(planned: list[Planned]) -> list[Part]:
         calls = [one for _, one in run]
         parts.append(Part(tuple(one.call for one in calls), _ALL_SAMPLES if many else 1, calls[-1].wait))
     return parts
+
+
+def _waiting(parts: list[Part]) -> list[Part]:
+    """The same parts, with threads waiting for each other at the end: in another step, they have other samples."""
+    return [*parts[:-1], Part(parts[-1].calls, parts[-1].group, wait=True)]
 
 
 def _rounds(planned: list[Planned]) -> list[int]:

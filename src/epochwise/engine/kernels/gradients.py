@@ -36,16 +36,19 @@ def dense_gradient(
     first, last, rows = place.first, place.last, place[Place.BATCH] * rows_of_sample
     with code.loop(0, outputs, vectors * lanes) as column, code.loop(first, last, inputs) as number:
         at = [(number + i).min(last - 1) for i in range(inputs)]
-        tile = [[code.variable(code.zero(lanes)) for _ in range(vectors)] for _ in at]
+        targets = [gradient + (i * outputs + column) for i in at]
+        tile = [
+            [code.variable((there + v * lanes).load(lanes) if add else code.zero(lanes)) for v in range(vectors)]
+            for there in targets
+        ]
         with code.loop(0, rows) as row:
             arriving = [(dy + (row * outputs + column + v * lanes)).load(lanes) for v in range(vectors)]
             for accumulators, i in zip(tile, at, strict=True):
                 value = (x + (row * x_row + i)).spread(lanes)
                 _add_products(accumulators, value, arriving)
-        for accumulators, i in zip(tile, at, strict=True):
+        for there, accumulators in zip(targets, tile, strict=True):
             for v, accumulator in enumerate(accumulators):
-                there, total = gradient + (i * outputs + column + v * lanes), accumulator.value
-                there.store(there.load(lanes) + total if add else total)
+                (there + v * lanes).store(accumulator.value)
 
 
 def _add_products(accumulators: list[Variable[Vector]], value: Vector, arriving: list[Vector]) -> None:

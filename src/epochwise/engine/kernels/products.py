@@ -67,18 +67,28 @@ def dense(
     with code.loop(0, outputs, vectors * lanes) as column, code.loop(first, last, rows) as row:
         at = [(row + r).min(last - 1) for r in range(rows)]
         start = _bias(code, bias, column, vectors, lanes)
-        tile = [[code.variable(number) for number in start] for _ in at]
+        targets = [y + (number * outputs + column) for number in at]
+        tile = [_started(code, start, target, add) for target in targets]
         _accumulate(code, tile, [x + number * inputs for number in at], weights + column, inputs, outputs, lanes)
-        for number, accumulators in zip(at, tile, strict=True):
-            for v, accumulator in enumerate(accumulators):
-                _put(y + (number * outputs + column + v * lanes), accumulator.value, relu, add)
+        for target, accumulators in zip(targets, tile, strict=True):
+            _store(target, accumulators, relu)
 
 
-def _put(target: Floats, number: Vector, relu: bool, add: bool) -> None:
-    """Store or add a result; relu leaves NaN as it is."""
-    if relu:
-        number = (number < 0.0).choose(0.0, number)
-    target.store(target.load(number.lanes) + number if add else number)
+def _started(code: Code, start: list[Vector], target: Floats, add: bool) -> list[Variable[Vector]]:
+    """Accumulators that begin with the bias, and with what is in ``target`` already where the result is added to it.
+
+    It is read before anything is written, so a position that a tile has twice is right nevertheless.
+    """
+    lanes = start[0].lanes
+    numbers = [number + (target + v * lanes).load(lanes) if add else number for v, number in enumerate(start)]
+    return [code.variable(number) for number in numbers]
+
+
+def _store(target: Floats, accumulators: list[Variable[Vector]], relu: bool) -> None:
+    """Store results; relu leaves NaN as it is."""
+    for v, accumulator in enumerate(accumulators):
+        number = accumulator.value
+        (target + v * number.lanes).store((number < 0.0).choose(0.0, number) if relu else number)
 
 
 @kernel
@@ -119,12 +129,12 @@ def convolution(
             start = _bias(code, bias, column, vectors, lanes)
             with code.loop(0, positions_in_all, positions) as position:
                 at = [(position + p).min(positions_in_all - 1) for p in range(positions)]
-                tile = [[code.variable(number) for number in start] for _ in at]
+                targets = [target + (p * y_position + column) for p in at]
+                tile = [_started(code, start, there, add) for there in targets]
                 windows = [source + (starts + p).load() for p in at]
                 _over_runs(code, tile, windows, weights + column, runs, runs_in_all, run, outputs, lanes)
-                for p, accumulators in zip(at, tile, strict=True):
-                    for v, accumulator in enumerate(accumulators):
-                        _put(target + (p * y_position + column + v * lanes), accumulator.value, relu, add)
+                for there, accumulators in zip(targets, tile, strict=True):
+                    _store(there, accumulators, relu)
 
 
 def _over_runs(
