@@ -23,13 +23,16 @@ from __future__ import annotations
 
 import inspect
 import platform
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
+import numpy as np
 from llvmlite import ir
+from numpy.typing import NDArray
 
 from epochwise.engine.simd import FLOAT, INT, Bool, Bytes, Doubles, Floats, Int, Longs, Vector, Whole, Words
 
@@ -82,13 +85,15 @@ class Variable(Generic[Held]):
     """A number that changes while the kernel runs; the compiler keeps it in a register."""
 
     def __init__(self, code: Code, first: Held) -> None:
-        self._code, self._kind = code, type(first)
+        self._code: Code = code
+        self._kind: type[Held] = type(first)
         with code.builder.goto_entry_block():
             self._slot = code.builder.alloca(first.value.type)
         self.value = first
 
     @property
     def value(self) -> Held:
+        """The number as it is now."""
         return self._kind(self._code, self._code.builder.load(self._slot, typ=self._slot.allocated_type))
 
     @value.setter
@@ -113,7 +118,8 @@ class Code:
 
     # Numbers
 
-    def int(self, number: Whole) -> Int:
+    def whole(self, number: Whole) -> Int:
+        """A whole number, of the kernel or of Python."""
         return number if isinstance(number, Int) else Int(self, ir.Constant(INT, number))
 
     def constant(self, number: float, lanes: int = 1) -> Vector:
@@ -131,9 +137,11 @@ class Code:
         return kind(self, self.builder.inttoptr(address.value, _POINTER))
 
     def zero(self, lanes: int) -> Vector:
+        """Zero in every lane."""
         return self.constant(0.0, lanes)
 
     def variable(self, first: Held) -> Variable[Held]:
+        """A number that changes, and what it is at first."""
         return Variable(self, first)
 
     # Course
@@ -143,7 +151,7 @@ class Code:
         """For each number from ``first`` on, below ``last``."""
         builder, function = self.builder, self._function
         before = builder.block
-        start, end = self.int(first), self.int(last)
+        start, end = self.whole(first), self.whole(last)
         head, body, after = (function.append_basic_block(name) for name in ("head", "body", "after"))
         builder.branch(head)
         builder.position_at_end(head)
@@ -152,7 +160,7 @@ class Code:
         builder.cbranch(builder.icmp_signed("<", number, end.value), body, after)
         builder.position_at_end(body)
         yield Int(self, number)
-        following = builder.add(number, self.int(step).value)
+        following = builder.add(number, self.whole(step).value)
         number.add_incoming(following, builder.block)
         builder.branch(head)
         builder.position_at_end(after)
@@ -205,9 +213,11 @@ class Code:
         return Int(self, self.builder.atomic_rmw("add", at.value, ir.Constant(INT, number), "acq_rel"))
 
     def atomic_load(self, at: Longs) -> Int:
+        """A word that threads share, and all that was written before it."""
         return Int(self, self.builder.load_atomic(at.value, "acquire", 8, typ=INT))
 
     def atomic_store(self, at: Longs, number: int) -> None:
+        """Write a word that threads share, after all that was written before."""
         self.builder.atomic_rmw("xchg", at.value, ir.Constant(INT, number), "release")
 
     # How denormal numbers are treated (x86 only)
@@ -287,11 +297,15 @@ class Kernel:
         name: of the kernel.
         arguments: the names of its arguments, in their order, with their kinds.
         write: writes its body.
+        many: whether it wants many samples at once (dense layers), or one after another (what stays in cache).
+        waits: whether all threads wait for each other after it.
     """
 
     name: str
     arguments: tuple[tuple[str, str], ...]
     write: Callable[..., None]
+    many: bool = False
+    waits: bool = False
 
     def __call__(self, **fixed: Any) -> Variant:
         """The variant in which these are fixed."""
@@ -323,6 +337,46 @@ class Variant:
         return "place" in inspect.signature(self.kernel.write).parameters
 
 
+Given: TypeAlias = int | float | np.ndarray
+"""An argument of a kernel: a whole number, a float, or an array, which is passed as its address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One kernel, with its arguments.
+
+    Attributes:
+        variant: the kernel.
+        given: its arguments by name.
+        items: in a part over slices, how many items are shared out among the threads.
+        unit: items that stay together.
+    """
+
+    variant: Variant
+    given: dict[str, Given]
+    items: int = 0
+    unit: int = 1
+
+    def words(self) -> NDArray[np.int64]:
+        """The arguments as the kernel reads them.
+
+        Raises:
+            TypeError: an argument is missing, or there is one too many.
+        """
+        names = [name for name, _ in self.variant.kernel.arguments]
+        if set(names) != set(self.given):
+            raise TypeError(f"{self.variant.kernel.name} takes {names}, and was given {sorted(self.given)}")
+        return np.array([_word(self.given[name]) for name in names] or [0], np.int64)
+
+
+def _word(given: Given) -> int:
+    if isinstance(given, np.ndarray):
+        return int(given.ctypes.data)
+    if isinstance(given, float):
+        return int.from_bytes(struct.pack("<f", given), "little")
+    return int(given)
+
+
 class Places:
     """The part of the work that this call is to do."""
 
@@ -334,18 +388,34 @@ class Places:
 
     @property
     def first(self) -> Int:
+        """The first of the samples, or other items, of this call."""
         return self[Place.FIRST]
 
     @property
     def last(self) -> Int:
+        """One after the last of them."""
         return self[Place.LAST]
 
 
 def kernel(write: Callable[..., None]) -> Kernel:
-    """Make a kernel of a function: its positional parameters are arguments, its keyword-only ones are fixed when it is built."""
+    """A kernel of a function: positional parameters are arguments, keyword-only ones are fixed when it is built."""
+    return _kernel(write, many=False, waits=False)
+
+
+def kernel_of_many(write: Callable[..., None]) -> Kernel:
+    """A kernel that wants many samples at once."""
+    return _kernel(write, many=True, waits=False)
+
+
+def kernel_of_all(write: Callable[..., None]) -> Kernel:
+    """A kernel of many samples, after which all threads wait: others go on with what each of them found."""
+    return _kernel(write, many=True, waits=True)
+
+
+def _kernel(write: Callable[..., None], *, many: bool, waits: bool) -> Kernel:
     parameters = inspect.signature(write).parameters.values()
     positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
-    return Kernel(write.__name__, tuple((p.name, str(p.annotation)) for p in positional), write)
+    return Kernel(write.__name__, tuple((p.name, str(p.annotation)) for p in positional), write, many, waits)
 
 
 def _argument(code: Code, words: Longs, number: int, kind: str) -> Any:

@@ -109,6 +109,10 @@ class CompiledTrainer:
             result[order] = batch[:, :, : output.form.channels]
         return result.reshape(len(x), *output.form.shape)
 
+    def plan_for(self, data: Data, batch_size: int) -> Plan:
+        """The plan for such data and this batch size."""
+        return self._for(data, batch_size).plan
+
     def _for(self, data: Data, batch_size: int) -> _Ready:
         kind = _Kind(batch_size, data.weight is not None, data.x.dtype == np.uint8)
         if kind not in self._ready:
@@ -117,8 +121,13 @@ class CompiledTrainer:
                 self._network, self._library.target, batch_size, threads, weighted=kind.weighted, bytes_in=kind.bytes_in
             )
             addresses = self._library.load(made.variants, self._progress)
-            programs = (program(parts, addresses) for parts in (made.training, made.evaluating, made.predicting))
-            self._ready[kind] = _Ready(made, *programs, Crew(threads, self._library))
+            self._ready[kind] = _Ready(
+                made,
+                training=program(made.training, addresses),
+                evaluating=program(made.evaluating, addresses),
+                predicting=program(made.predicting, addresses),
+                crew=Crew(threads, self._library),
+            )
         return self._ready[kind]
 
     def _put(self, planning: Planning) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from epochwise.engine.code import Place
+from epochwise.engine.code import Call, Place
 from epochwise.engine.kernels.course import SYNC_WORDS, course
 from epochwise.engine.library import Library
-from epochwise.engine.plan import Call, Program
+from epochwise.engine.plan import Program
 
 _COURSE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 _PLACE_WORDS = 16
@@ -90,8 +90,6 @@ class _Helper:
 
 def _address_of_yield() -> int:
     """Of the C function that lets another thread run."""
-    if os.name == "nt":
-        function = ctypes.WinDLL("kernel32").SwitchToThread  # type: ignore[attr-defined]
-    else:
-        function = ctypes.CDLL(None).sched_yield
+    windows = os.name == "nt"
+    function = ctypes.WinDLL("kernel32").SwitchToThread if windows else ctypes.CDLL(None).sched_yield  # type: ignore[attr-defined]
     return ctypes.cast(function, ctypes.c_void_p).value or 0

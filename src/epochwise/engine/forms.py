@@ -1,8 +1,8 @@
 """How tensors and weights lie in memory: channels last, padded to whole vectors, padding always zero.
 
 A tensor of one sample is a row of *blocks*, each of ``channels`` numbers and padding up to ``pitch``. A map ``H W C`` has
-``H * W`` blocks of ``C`` channels. Flattened it stays as it is, so flattening costs nothing; a dense layer that reads it has its
-kernel's rows padded alike.
+``H * W`` blocks of ``C`` channels. Flattened it stays as it is, so flattening costs nothing; a dense layer that reads it has
+its kernel's rows padded alike.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from epochwise.engine.plan import floats
 from epochwise.engine.target import Target
 
 Element = TypeVar("Element", np.float32, np.int64)
+
+_QUARTER, _HALF = 4, 8
+"""Lanes of the shorter vectors."""
 
 _WORTH = 0.8
 """Half-wide vectors are used where they leave at most this share of the padded channels."""
@@ -75,11 +78,9 @@ def padded_form(shape: Shape, target: Target) -> Form:
 
 def pitch_of(channels: int, target: Target) -> int:
     """Channels with padding: to whole vectors, or half or quarter ones where a whole one would be mostly empty."""
-    if channels <= 4:
-        return 4
-    if channels <= 8:
-        return 8
-    half, whole = _up(channels, 8), _up(channels, max(8, target.lanes))
+    if channels <= _HALF:
+        return min(n for n in (_QUARTER, _HALF) if channels <= n)
+    half, whole = _up(channels, _HALF), _up(channels, max(_HALF, target.lanes))
     return half if half <= _WORTH * whole else whole
 
 
@@ -118,6 +119,7 @@ class Packed:
 
     @property
     def size(self) -> int:
+        """Floats, with padding."""
         return int(self.values.size)
 
     def view(self, memory: NDArray[Element]) -> NDArray[Element]:

@@ -1,8 +1,8 @@
 """Kernels -> machine code, compiled one by one when they are first needed, and kept on disk.
 
 A kept file is named by a hash of the kernel's assembly, the processor and the compiler, so it can never be the code of another
-kernel, and a changed kernel is compiled anew. It begins with a checksum; what does not agree with it (a half-written file, a bad
-disk) is compiled again. Files are written beside and renamed, so processes may read and write at once.
+kernel, and a changed kernel is compiled anew. It begins with a checksum; what does not agree with it (a half-written file, a
+bad disk) is compiled again. Files are written beside and renamed, so processes may read and write at once.
 """
 
 from __future__ import annotations

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from epochwise.engine.code import Variant
+from epochwise.engine.code import Call, Variant
 from epochwise.engine.kernels.course import OPERATION_WORDS, PART_WORDS
 from epochwise.engine.network import Float32
-
-Given: TypeAlias = int | float | np.ndarray
-"""An argument of a kernel: a whole number, a float, or an array, which is passed as its address."""
 
 ALIGNMENT = 64
 """Bytes of a cache line, and of the widest vector."""
@@ -26,42 +21,6 @@ def floats(*shape: int) -> Float32:
     raw = np.zeros(4 * count + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + 4 * count].view(np.float32).reshape(shape)
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One kernel, with its arguments.
-
-    Attributes:
-        variant: the kernel.
-        given: its arguments by name.
-        items: in a part over slices, how many items are shared out among the threads.
-        unit: items that stay together.
-    """
-
-    variant: Variant
-    given: dict[str, Given]
-    items: int = 0
-    unit: int = 1
-
-    def words(self) -> NDArray[np.int64]:
-        """The arguments as the kernel reads them.
-
-        Raises:
-            TypeError: an argument is missing, or there is one too many.
-        """
-        names = [name for name, _ in self.variant.kernel.arguments]
-        if set(names) != set(self.given):
-            raise TypeError(f"{self.variant.kernel.name} takes {names}, and was given {sorted(self.given)}")
-        return np.array([_word(self.given[name]) for name in names] or [0], np.int64)
-
-
-def _word(given: Given) -> int:
-    if isinstance(given, np.ndarray):
-        return int(given.ctypes.data)
-    if isinstance(given, float):
-        return int.from_bytes(struct.pack("<f", given), "little")
-    return int(given)
 
 
 @dataclass(frozen=True, slots=True)

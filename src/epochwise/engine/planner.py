@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 
-from epochwise.engine.code import Variant
+from epochwise.engine.code import Call, Variant
 from epochwise.engine.kernels import moves
 from epochwise.engine.network import (
     Activation,
@@ -41,7 +41,7 @@ from epochwise.engine.stages.joining import (
 )
 from epochwise.engine.stages.losses import plan_loss
 from epochwise.engine.stages.normalization import plan_batch_normalization, plan_layer_normalization
-from epochwise.engine.stages.planning import Planned, Planning
+from epochwise.engine.stages.planning import Planning
 from epochwise.engine.stages.simple import plan_activation, plan_dropout, plan_pool, plan_reshape
 from epochwise.engine.target import Target
 
@@ -186,23 +186,20 @@ def _alone_reads(network: Network, number: int) -> bool:
 
 
 def _used_once(network: Network, operation: Convolution) -> bool:
-    return sum(getattr(other, "kernel", None) == operation.kernel for other in network.operations) == 1
+    """Whether no other operation has its kernel."""
+    return [getattr(other, "kernel", None) for other in network.operations].count(operation.kernel) == 1
 
 
-def _over_samples(planned: list[Planned]) -> list[Part]:
-    """Parts of calls that want one sample after another, and of those that want many at once."""
+def _over_samples(calls: list[Call]) -> list[Part]:
+    """Parts of calls that want one sample after another, of those that want many at once, and of those before a wait."""
+    rounds = [0, *accumulate(int(call.variant.kernel.waits) for call in calls[:-1])]
     parts = []
-    for (_, many), run in groupby(zip(_rounds(planned), planned, strict=True), key=lambda one: (one[0], one[1].many)):
-        calls = [one for _, one in run]
-        parts.append(Part(tuple(one.call for one in calls), _ALL_SAMPLES if many else 1, calls[-1].wait))
+    for (_, many), run in groupby(zip(rounds, calls, strict=True), key=lambda one: (one[0], one[1].variant.kernel.many)):
+        part = tuple(call for _, call in run)
+        parts.append(Part(part, _ALL_SAMPLES if many else 1, part[-1].variant.kernel.waits))
     return parts
 
 
 def _waiting(parts: list[Part]) -> list[Part]:
     """The same parts, with threads waiting for each other at the end: in another step, they have other samples."""
     return [*parts[:-1], Part(parts[-1].calls, parts[-1].group, wait=True)]
-
-
-def _rounds(planned: list[Planned]) -> list[int]:
-    """How often threads have waited for each other before each call."""
-    return [0, *accumulate(int(one.wait) for one in planned[:-1])]

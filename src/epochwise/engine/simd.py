@@ -43,14 +43,14 @@ class Bool(_Value):
 
     def choose(self, yes: Whole, no: Whole) -> Int:
         """``yes`` if it holds, else ``no``; both are worked out."""
-        return Int(self.code, self.code.builder.select(self.value, self.code.int(yes).value, self.code.int(no).value))
+        return Int(self.code, self.code.builder.select(self.value, self.code.whole(yes).value, self.code.whole(no).value))
 
 
 class Int(_Value):
     """A whole number: 64 bits, with sign."""
 
     def _with(self, operation: str, other: Whole) -> Int:
-        return Int(self.code, getattr(self.code.builder, operation)(self.value, self.code.int(other).value))
+        return Int(self.code, getattr(self.code.builder, operation)(self.value, self.code.whole(other).value))
 
     def __add__(self, other: Whole) -> Int:
         return self if isinstance(other, int) and other == 0 else self._with("add", other)
@@ -85,7 +85,7 @@ class Int(_Value):
         return self * other
 
     def _compare(self, sign: str, other: Whole) -> Bool:
-        return Bool(self.code, self.code.builder.icmp_signed(sign, self.value, self.code.int(other).value))
+        return Bool(self.code, self.code.builder.icmp_signed(sign, self.value, self.code.whole(other).value))
 
     def __lt__(self, other: Whole) -> Bool:
         return self._compare("<", other)
@@ -100,15 +100,18 @@ class Int(_Value):
         return self._compare(">=", other)
 
     def equals(self, other: Whole) -> Bool:
+        """Whether the two are the same."""
         return self._compare("==", other)
 
     def min(self, other: Whole) -> Int:
+        """The smaller."""
         return (self < other).choose(self, other)
 
     def max(self, other: Whole) -> Int:
+        """The greater."""
         return (self > other).choose(self, other)
 
-    def float(self) -> Vector:
+    def as_float(self) -> Vector:
         """The nearest float32."""
         return Vector(self.code, self.code.builder.sitofp(self.value, FLOAT))
 
@@ -132,7 +135,7 @@ class Mask(_Value):
         """The truth of the only lane."""
         return Bool(self.code, self.value)
 
-    def int(self) -> Int:
+    def as_int(self) -> Int:
         """1 if it holds, else 0; for a single lane."""
         return Int(self.code, self.code.builder.zext(self.value, INT))
 
@@ -142,6 +145,7 @@ class Vector(_Value):
 
     @property
     def lanes(self) -> int:
+        """How many numbers."""
         return int(self.value.type.count) if isinstance(self.value.type, ir.VectorType) else 1
 
     def _of(self, other: Number) -> ir.Value:
@@ -191,6 +195,7 @@ class Vector(_Value):
         return self._compare(">=", other)
 
     def equals(self, other: Number) -> Mask:
+        """The same number."""
         return self._compare("==", other)
 
     def above_or_nan(self, other: Number) -> Mask:
@@ -205,17 +210,20 @@ class Vector(_Value):
         """The smaller; ``self`` where one of the two is NaN."""
         return (self > other).choose(other, self)
 
-    def int(self) -> Int:
+    def as_int(self) -> Int:
         """A single number without what stands behind its point."""
         return Int(self.code, self.code.builder.fptosi(self.value, INT))
 
     def sqrt(self) -> Vector:
+        """The square root, rounded correctly."""
         return self.code.apply("llvm.sqrt", self)
 
     def floor(self) -> Vector:
+        """The greatest whole number that is not above."""
         return self.code.apply("llvm.floor", self)
 
     def abs(self) -> Vector:
+        """Without sign."""
         return self.code.apply("llvm.fabs", self)
 
     def sum(self) -> Vector:
@@ -261,7 +269,7 @@ class Pointer(_Value):
         """So many elements further on."""
         if isinstance(elements, int) and elements == 0:
             return self
-        place = self.code.builder.gep(self.value, [self.code.int(elements).value], source_etype=self.element)
+        place = self.code.builder.gep(self.value, [self.code.whole(elements).value], source_etype=self.element)
         return type(self)(self.code, place)
 
 
@@ -276,6 +284,7 @@ class Floats(Pointer):
         return moved
 
     def load(self, lanes: int = 1) -> Vector:
+        """The numbers from here on."""
         kind = ir.VectorType(FLOAT, lanes) if lanes > 1 else FLOAT
         return Vector(self.code, self.code.builder.load(self.value, typ=kind, align=4))
 
@@ -284,6 +293,7 @@ class Floats(Pointer):
         return self.load().spread(lanes)
 
     def store(self, numbers: Vector) -> None:
+        """Write numbers from here on."""
         self.code.builder.store(numbers.value, self.value, align=4)
 
 
@@ -298,10 +308,12 @@ class Longs(Pointer):
         return moved
 
     def load(self) -> Int:
+        """The number here."""
         return Int(self.code, self.code.builder.load(self.value, typ=INT, align=8))
 
     def store(self, number: Whole) -> None:
-        self.code.builder.store(self.code.int(number).value, self.value, align=8)
+        """Write a number here."""
+        self.code.builder.store(self.code.whole(number).value, self.value, align=8)
 
 
 class Words(Pointer):
@@ -315,10 +327,12 @@ class Words(Pointer):
         return moved
 
     def load(self) -> Int:
+        """The number here."""
         word = self.code.builder.load(self.value, typ=self.element, align=4)
         return Int(self.code, self.code.builder.sext(word, INT))
 
     def store(self, number: Int) -> None:
+        """Write a number here, which fits."""
         self.code.builder.store(self.code.builder.trunc(number.value, self.element), self.value, align=4)
 
 
@@ -332,7 +346,7 @@ class Bytes(Pointer):
         assert isinstance(moved, Bytes)
         return moved
 
-    def load_floats(self, lanes: int = 1) -> Vector:
+    def load(self, lanes: int = 1) -> Vector:
         """The numbers from here on, as floats."""
         kind = ir.VectorType(self.element, lanes) if lanes > 1 else self.element
         wanted = ir.VectorType(FLOAT, lanes) if lanes > 1 else FLOAT

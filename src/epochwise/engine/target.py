@@ -12,6 +12,9 @@ from epochwise.errors import UsageError
 FORCE = "EPOCHWISE_LANES"
 """The environment variable that forces the number of lanes."""
 
+FEW, MANY = 16, 32
+"""Vector registers of AVX2, and of AVX-512 or NEON."""
+
 _WIDE = {16: "avx512", 8: "avx,fma,f16c,xop,vaes,vpclmul,gfni"}
 """By lanes: beginnings of the names of the features that a narrower target must do without."""
 
@@ -55,6 +58,6 @@ def this_target(lanes: int | None = None) -> Target:
     for width, names in _WIDE.items():
         if wanted < width:
             features |= {name: False for name in features if name.startswith(tuple(names.split(",")))}
-    many = wanted == 16 or found.get("neon")
+    many = wanted == max(_WIDE) or found.get("neon")
     listed = ",".join(f"{'+' if has else '-'}{name}" for name, has in sorted(features.items()))
-    return Target(wanted, 32 if many else 16, llvm.get_host_cpu_name(), listed)
+    return Target(wanted, MANY if many else FEW, llvm.get_host_cpu_name(), listed)

@@ -113,7 +113,7 @@ def _wait(code: Code, sync: Longs, threads: Int, give_way: Int) -> None:
             code.atomic_store(arrived, 0)
             code.atomic_add(turn, 1)
         with others:
-            looked = code.variable(code.int(0))
+            looked = code.variable(code.whole(0))
             with code.until(lambda: code.atomic_load(turn) > now):
                 looked.value = looked.value + 1
                 code.pause()

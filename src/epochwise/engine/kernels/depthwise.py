@@ -64,7 +64,7 @@ def depthwise_gradient(
     lanes: int,
     tile: int,
 ) -> None:
-    """Add to ``gradient[tap, c]`` the sum over samples of the place and positions of ``x[window + tap, c] * dy[position, c]``."""
+    """Add ``x[window + tap, c] * dy[position, c]`` for all samples of the place and positions to ``gradient[tap, c]``."""
     own = gradient + place[Place.THREAD] * gradient_thread
     with code.loop(place.first, place.last) as sample, code.loop(0, channels, lanes) as channel:
         source = x + (sample * x_sample + channel)

@@ -1,7 +1,7 @@
 """What is done number by number: activations and their gradients, and tensors of one shape put together.
 
-Tensors are plain rows of numbers here, ``size`` for each sample, a whole number of vectors. Padded channels hold zeros, and must
-hold zeros afterwards; where a function does not keep zero (sigmoid), ``keep`` says which channels are real.
+Tensors are plain rows of numbers here, ``size`` for each sample, a whole number of vectors. Padded channels hold zeros, and
+must hold zeros afterwards; where a function does not keep zero (sigmoid), ``keep`` says which channels are real.
 """
 
 from __future__ import annotations
@@ -75,10 +75,9 @@ def activation(
     lanes: int,
     kind: str,
 ) -> None:
-    """``y = activation(x)`` for each sample of the place.
+    """An activation, ``y = f(x)``, for each sample of the place.
 
-    Args:
-        keep: 1 for each real channel and 0 for padding; read only by activations that do not keep zero.
+    ``keep`` is 1 for each real channel and 0 for padding; it is read only for activations that do not keep zero.
     """
     at_slope = slope.spread(lanes)
     if kind in KEEPS_ZERO:
@@ -105,7 +104,7 @@ def activation_gradient(
     kind: str,
     add: bool,
 ) -> None:
-    """``dx = dy * activation'(x)``, or added to it. Padding needs no care: ``dy`` is zero there."""
+    """The gradient ``dx = dy * activation'(x)``, or added to it. Padding needs no care: ``dy`` is zero there."""
     at_slope = slope.spread(lanes)
     with code.loop(place.first * size, place.last * size, lanes) as i:
         arriving = (dy + i).load(lanes)

@@ -12,6 +12,13 @@ from epochwise.engine.simd import Vector
 
 _LOG2_E = 1.44269504088896341
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
+_SMALLEST = 1.17549435e-38
+"""The smallest normal float32."""
+
+_SQRT2 = 1.41421356
+_TANH_NEAR, _ERF_NEAR = 0.625, 2.0
+"""Where Cephes goes from one polynomial to another."""
+
 _LOWEST, _HIGHEST = -87.33654, 88.72283
 """Below the first, e^x is not a normal float32; above the second it is infinite."""
 
@@ -43,7 +50,7 @@ def exp(code: Code, x: Vector) -> Vector:
 def log(code: Code, x: Vector) -> Vector:
     """The natural logarithm: -infinite for 0 (and for what is smaller than any normal number), NaN below 0 and for NaN."""
     exponent, fraction = code.split(x)
-    large = fraction > 1.41421356
+    large = fraction > _SQRT2
     exponent = large.choose(exponent + 1.0, exponent)
     rest = large.choose(fraction * 0.5, fraction) - 1.0
     square = rest * rest
@@ -62,7 +69,7 @@ def log(code: Code, x: Vector) -> Vector:
         ),
     )
     value = series * rest * square + exponent * _LN2_LOW - square * 0.5 + rest + exponent * _LN2_HIGH
-    value = (x < 1.17549435e-38).choose(float("-inf"), value)
+    value = (x < _SMALLEST).choose(float("-inf"), value)
     value = x.equals(float("inf")).choose(x, value)
     return (x >= 0.0).choose(value, float("nan"))
 
@@ -93,7 +100,7 @@ def tanh(code: Code, x: Vector) -> Vector:
     )
     far = 1.0 - 2.0 / (exp(code, size + size) + 1.0)
     signed = (x < 0.0).choose(-far, far)
-    value = (size < 0.625).choose(near_zero, signed)
+    value = (size < _TANH_NEAR).choose(near_zero, signed)
     return x.equals(x).choose(value, x)
 
 
@@ -142,7 +149,7 @@ def erf(code: Code, x: Vector) -> Vector:
             5.641895067754075e-1,
         ),
     )
-    far = 1.0 - exp(code, -(size * size)) * inverse * (size < 2.0).choose(near, beyond)
+    far = 1.0 - exp(code, -(size * size)) * inverse * (size < _ERF_NEAR).choose(near, beyond)
     signed = (x < 0.0).choose(-far, far)
     value = (x.abs() < 1.0).choose(near_zero, signed)
     return x.equals(x).choose(value, x)

@@ -1,8 +1,8 @@
 """Gradients of products with respect to their kernels, and of pooled convolutions with respect to both.
 
 Legend as in ``products.py``. Gradients of convolutions are added up by each thread for its own samples, in a copy of its own
-(``thread * gradient_thread`` floats further on); what updates the weights adds the copies and clears them. Those of dense layers
-are written by the thread that owns the rows, over all samples of the step.
+(``thread * gradient_thread`` floats further on); what updates the weights adds the copies and clears them. Those of dense
+layers are written by the thread that owns the rows, over all samples of the step.
 
 The gradient of a 2x2 max-pool is zero in three places of four. With at least half a vector of input channels, only the fourth
 is visited (``pooled_gradient_scattered``); with fewer, lanes are output channels, and the other three are multiplied by zero
@@ -250,16 +250,16 @@ def _collect(
 
     Each window is written, and the place moves on only if it counts: there is no branch that could be guessed wrong.
     """
-    found, total = code.variable(code.int(0)), code.variable(code.constant(0.0))
+    found, total = code.variable(code.whole(0)), code.variable(code.constant(0.0))
     with code.loop(0, windows_in_all) as window:
         at = window * outputs + m
         winner, arriving = (winners + at).load(), (dy + at).load()
         lives = winner < DEAD
         place_in_list = found.value
-        (places + place_in_list).store((starts + (window * POOLED + winner.int())).load())
+        (places + place_in_list).store((starts + (window * POOLED + winner.as_int())).load())
         (numbers + place_in_list).store(arriving)
         total.value = total.value + lives.choose(arriving, 0.0)
-        found.value = place_in_list + lives.int()
+        found.value = place_in_list + lives.as_int()
     return found.value, total.value
 
 
@@ -283,7 +283,10 @@ def convolution_input_gradient(
     lanes: int,
     tile: int,
 ) -> None:
-    """Add to ``dx`` what each position gives to its window; lanes are input channels, ``weights`` ``(filters, taps, channels)``."""
+    """Add to ``dx`` what each position gives to its window.
+
+    Lanes are input channels; ``weights`` lie as ``(filters, taps, channels)``.
+    """
     with code.loop(place.first, place.last) as sample, code.loop(0, positions_in_all) as position:
         arriving = dy + (sample * dy_sample + position * dy_position)
         window = dx + (sample * x_sample + (starts + position).load())

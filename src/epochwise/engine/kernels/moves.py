@@ -24,21 +24,17 @@ def take(
 
     With ``rescale``: each times ``scale`` plus ``offset``.
     """
-    data = code.pointer((run + Run.SAMPLES).load(), Bytes if bytes_in else Floats)
+    at = (run + Run.SAMPLES).load()
+    data = code.pointer(at, Bytes) if bytes_in else code.pointer(at, Floats)
     order = code.pointer((run + Run.ORDER).load(), Longs) + place[Place.START]
     with code.loop(place.first, place.last) as sample:
         source, target = data + (order + sample).load() * size, x + sample * size
 
-        def move(i: Int, many: int, source: Floats | Bytes = source, target: Floats = target) -> None:
-            here = source + i
-            number = here.load_floats(many) if isinstance(here, Bytes) else here.load(many)
-            (target + i).store(number * scale.spread(many) + offset.spread(many) if rescale else number)
-
         whole = size - size % lanes
-        with code.loop(0, whole, lanes) as i:
-            move(i, lanes)
-        with code.loop(whole, size) as i:
-            move(i, 1)
+        for first, last, many in ((code.whole(0), whole, lanes), (whole, size, 1)):
+            with code.loop(first, last, many) as i:
+                number = (source + i).load(many)
+                (target + i).store(number * scale.spread(many) + offset.spread(many) if rescale else number)
 
 
 @kernel
@@ -55,11 +51,11 @@ def join(
     lanes: int,
     add: bool,
 ) -> None:
-    """The first ``numbers`` of each block of ``x`` -> blocks of ``y``, which may lie further apart or closer together, or added."""
+    """The first ``numbers`` of each block of ``x`` -> blocks of ``y``, which lie closer together or further apart."""
     with code.loop(place.first * blocks, place.last * blocks) as block:
         source, target = x + block * x_block, y + block * y_block
         whole = numbers - numbers % lanes
-        for first, last, many in ((code.int(0), whole, lanes), (whole, numbers, 1)):
+        for first, last, many in ((code.whole(0), whole, lanes), (whole, numbers, 1)):
             with code.loop(first, last, many) as i:
                 number = (source + i).load(many)
                 (target + i).store((target + i).load(many) + number if add else number)
@@ -71,7 +67,7 @@ def look_up(
 ) -> None:
     """``y[i] = table[x[i]]``: rows of ``channels`` floats."""
     with code.loop(place.first * places_of_sample, place.last * places_of_sample) as i:
-        row = table + (x + i).load().int() * channels
+        row = table + (x + i).load().as_int() * channels
         with code.loop(0, channels, lanes) as channel:
             (y + (i * channels + channel)).store((row + channel).load(lanes))
 
@@ -92,7 +88,7 @@ def look_up_gradient(
     """``gradient[x[i]] += dy[i]``, in the thread's own copy."""
     own = gradient + place[Place.THREAD] * gradient_thread
     with code.loop(place.first * places_of_sample, place.last * places_of_sample) as i:
-        row = own + (x + i).load().int() * channels
+        row = own + (x + i).load().as_int() * channels
         with code.loop(0, channels, lanes) as channel:
             number = (dy + (i * channels + channel)).load(lanes)
             (row + channel).store((row + channel).load(lanes) + number)

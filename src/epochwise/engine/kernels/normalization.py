@@ -7,7 +7,7 @@ Golub and LeVeque 1979): ``mean = sum n_t mean_t / n``, ``deviations = sum (d_t 
 
 from __future__ import annotations
 
-from epochwise.engine.code import Code, Place, Places, kernel
+from epochwise.engine.code import Code, Place, Places, kernel, kernel_of_all, kernel_of_many
 from epochwise.engine.simd import Floats, Int, Vector
 
 
@@ -15,12 +15,12 @@ def _put(target: Floats, number: Vector, add: bool) -> None:
     target.store(target.load(number.lanes) + number if add else number)
 
 
-@kernel
+@kernel_of_all
 def moments(code: Code, x: Floats, moments: Floats, blocks: Int, channels: Int, *, place: Places, lanes: int) -> None:
     """Mean and sum of squared deviations over this thread's samples: ``moments[thread, 2, channels]``."""
     own = moments + place[Place.THREAD] * channels * 2
     first, last = place.first * blocks, place.last * blocks
-    count = (last - first).float()
+    count = (last - first).as_float()
     with code.loop(0, channels, lanes) as channel:
         total = code.variable(code.zero(lanes))
         with code.loop(first, last) as block:
@@ -41,7 +41,7 @@ def _samples_of(place: Places, thread: Int) -> Int:
     return (many - thread * share).max(0).min(share)
 
 
-@kernel
+@kernel_of_many
 def batch_normalization(
     code: Code,
     x: Floats,
@@ -67,17 +67,17 @@ def batch_normalization(
     """
     thread, threads = place[Place.THREAD], place[Place.THREADS]
     own = statistics + thread * channels * 2
-    count = (place[Place.BATCH] * blocks).float()
+    count = (place[Place.BATCH] * blocks).as_float()
     with code.loop(0, channels, lanes) as channel:
         total = code.variable(code.zero(lanes))
         with code.loop(0, threads) as other:
-            weight = (_samples_of(place, other) * blocks).float().spread(lanes)
+            weight = (_samples_of(place, other) * blocks).as_float().spread(lanes)
             theirs = (moments + (other * channels * 2 + channel)).load(lanes)
             total.value = total.value + (weight > 0.0).choose(theirs * weight, 0.0)
         mean = total.value / count.spread(lanes)
         deviations = code.variable(code.zero(lanes))
         with code.loop(0, threads) as other:
-            weight = (_samples_of(place, other) * blocks).float().spread(lanes)
+            weight = (_samples_of(place, other) * blocks).as_float().spread(lanes)
             at = moments + (other * channels * 2 + channel)
             difference = at.load(lanes) - mean
             theirs = (at + channels).load(lanes) + weight * difference * difference
@@ -112,7 +112,7 @@ def _normalize(
             (y + at).store(((x + at).load(lanes) - mean) * inverse * scale + shift)
 
 
-@kernel
+@kernel_of_many
 def running_normalization(
     code: Code,
     x: Floats,
@@ -138,7 +138,7 @@ def running_normalization(
     _normalize(code, x, y, own, gamma, beta, blocks, channels, place, lanes)
 
 
-@kernel
+@kernel_of_all
 def normalization_sums(
     code: Code,
     x: Floats,
@@ -170,7 +170,7 @@ def normalization_sums(
             _put(gradient + (thread * channels + channel), total, add=True)
 
 
-@kernel
+@kernel_of_many
 def normalization_gradient(
     code: Code,
     x: Floats,
@@ -190,7 +190,7 @@ def normalization_gradient(
     """``dx = gamma inverse (dy - mean of dy - normalized x * mean of dy normalized x)``; ``frozen``: without the means."""
     thread, threads = place[Place.THREAD], place[Place.THREADS]
     own = statistics + thread * channels * 2
-    count = (place[Place.BATCH] * blocks).float().spread(lanes)
+    count = (place[Place.BATCH] * blocks).as_float().spread(lanes)
     with code.loop(0, channels, lanes) as channel:
         mean, inverse = (own + channel).load(lanes), (own + (channels + channel)).load(lanes)
         factor = (gamma + channel).load(lanes) * inverse
@@ -198,7 +198,7 @@ def normalization_gradient(
         for which in (0, 1):
             total = code.variable(code.zero(lanes))
             with code.loop(0, threads) as other:
-                has = (_samples_of(place, other)).float().spread(lanes)
+                has = (_samples_of(place, other)).as_float().spread(lanes)
                 theirs = (sums + ((other * 2 + which) * channels + channel)).load(lanes)
                 total.value = total.value + (has > 0.0).choose(theirs, 0.0)
             means.append(total.value / count)

@@ -36,7 +36,7 @@ def max_pool(
                     number = (source + (at + channel)).load(lanes)
                     wins = number.above_or_nan(best.value) | (which.value < 0.0)
                     best.value = wins.choose(number, best.value)
-                    which.value = wins.choose(i.float().spread(lanes), which.value)
+                    which.value = wins.choose(i.as_float().spread(lanes), which.value)
             there = (sample * positions + position) * channels + channel
             (y + there).store(best.value)
             (winners + there).store(which.value)
@@ -69,7 +69,7 @@ def max_pool_gradient(
                 at = (starts + (position * size + i)).load()
                 with code.when(at >= 0):
                     pixel = target + (at + channel)
-                    share = winner.equals(i.float().spread(lanes)).choose(arriving, 0.0)
+                    share = winner.equals(i.as_float().spread(lanes)).choose(arriving, 0.0)
                     pixel.store(pixel.load(lanes) + share)
 
 
@@ -159,7 +159,7 @@ def dropout(
     kept = 1.0 / (1.0 - rate)
     with code.loop(place.first * size, place.last * size) as i:
         number = _hash(_hash(step + seed * 0x2545F491) + i)
-        uniform = (number >> 40).float() * (2.0**-24)
+        uniform = (number >> 40).as_float() * (2.0**-24)
         factor = (uniform < rate).choose(0.0, kept)
         (factors + i).store(factor)
         (y + i).store((x + i).load() * factor)

@@ -14,7 +14,7 @@ channels. Positions that a last tile lacks are taken as the last position once m
 
 from __future__ import annotations
 
-from epochwise.engine.code import Code, Places, Variable, kernel
+from epochwise.engine.code import Code, Places, Variable, kernel, kernel_of_many
 from epochwise.engine.simd import Floats, Int, Longs, Vector
 
 POOLED = 4
@@ -41,7 +41,7 @@ def _bias(code: Code, bias: Floats, column: Int, vectors: int, lanes: int) -> li
     return [(bias + (column + v * lanes)).load(lanes) for v in range(vectors)]
 
 
-@kernel
+@kernel_of_many
 def dense(
     code: Code,
     x: Floats,

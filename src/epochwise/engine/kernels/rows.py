@@ -1,13 +1,13 @@
 """Softmax over the last axis, losses and metrics: what is done row by row.
 
-Legend: a row has ``classes`` numbers, padded to ``padded``; ``rows`` rows belong to each sample (1 for a classifier). ``keep`` is
-1 for each real class and 0 for padding. Losses are means over the rows of a batch, so gradients carry the factor
+Legend: a row has ``classes`` numbers, padded to ``padded``; ``rows`` rows belong to each sample (1 for a classifier). ``keep``
+is 1 for each real class and 0 for padding. Losses are means over the rows of a batch, so gradients carry the factor
 weight / (samples * rows). Sums go to ``sums``, eight float64 numbers for each thread: the loss, then the metrics.
 """
 
 from __future__ import annotations
 
-from epochwise.engine.code import Code, Place, Places, Run, kernel
+from epochwise.engine.code import Code, Place, Places, Run, kernel, kernel_of_many
 from epochwise.engine.kernels.functions import exp, log, log1p_exp_of_minus_abs, sigmoid
 from epochwise.engine.simd import Doubles, Floats, Int, Longs, Vector, Words
 
@@ -76,14 +76,14 @@ class _Row:
         self.answer = which * rows + row % rows
         weights = code.pointer((run + Run.WEIGHTS).load(), Floats)
         self.weight = (weights + which).load() if weighted else code.constant(1.0)
-        self.scale = self.weight / (place[Place.BATCH] * rows).float()
+        self.scale = self.weight / (place[Place.BATCH] * rows).as_float()
 
 
 def _add_loss(sums: Doubles, place: Places, loss: Vector, row: _Row, rows: Int) -> None:
-    (sums + place[Place.THREAD] * SUMS).add(loss * row.weight / rows.float())
+    (sums + place[Place.THREAD] * SUMS).add(loss * row.weight / rows.as_float())
 
 
-@kernel
+@kernel_of_many
 def sparse_cross_entropy(
     code: Code,
     run: Longs,
@@ -132,7 +132,7 @@ def _clipped(p: Vector) -> tuple[Vector, Vector]:
     return clipped, outside.choose(0.0, 1.0 / clipped)
 
 
-@kernel
+@kernel_of_many
 def cross_entropy(
     code: Code,
     run: Longs,
@@ -150,7 +150,7 @@ def cross_entropy(
     logits: bool,
     weighted: bool,
 ) -> None:
-    """``- sum of t log p``, for answers ``t`` of ``classes`` numbers, and its gradient; else as :func:`sparse_cross_entropy`."""
+    """``- sum of t log p`` for answers ``t`` of ``classes`` numbers, with its gradient, as :func:`sparse_cross_entropy`."""
     answers = code.pointer((run + Run.ANSWERS).load(), Floats)
     with code.loop(place.first * rows, place.last * rows) as number:
         row = _Row(code, run, place, number, rows, weighted)
@@ -179,10 +179,10 @@ def cross_entropy(
 
 
 def _smoothed(t: Vector, smoothing: Vector, classes: Int) -> Vector:
-    return t * (1.0 - smoothing) + smoothing / classes.float()
+    return t * (1.0 - smoothing) + smoothing / classes.as_float()
 
 
-@kernel
+@kernel_of_many
 def binary_cross_entropy(
     code: Code,
     run: Longs,
@@ -208,7 +208,7 @@ def binary_cross_entropy(
         at, target = x + number * padded, dx + number * padded
         wanted = answers + row.answer * classes
         loss = code.variable(code.constant(0.0))
-        scale = row.scale / classes.float()
+        scale = row.scale / classes.as_float()
         with code.loop(0, classes) as i:
             t = (wanted + i).load() * (1.0 - smoothing) + smoothing * 0.5
             number_at = (at + i).load()
@@ -221,10 +221,10 @@ def binary_cross_entropy(
                 loss.value = loss.value - t * log(code, p) - (1.0 - t) * log(code, 1.0 - p)
                 slope = slope_of_log.equals(0.0).choose(0.0, (p - t) / (p * (1.0 - p)))
             (target + i).store(slope * scale)
-        _add_loss(sums, place, loss.value / classes.float(), row, rows)
+        _add_loss(sums, place, loss.value / classes.as_float(), row, rows)
 
 
-@kernel
+@kernel_of_many
 def squared_error(
     code: Code,
     run: Longs,
@@ -245,15 +245,15 @@ def squared_error(
         at, target = x + number * padded, dx + number * padded
         wanted = answers + row.answer * classes
         loss = code.variable(code.constant(0.0))
-        scale = row.scale * 2.0 / classes.float()
+        scale = row.scale * 2.0 / classes.as_float()
         with code.loop(0, classes) as i:
             difference = (at + i).load() - (wanted + i).load()
             loss.value = loss.value + difference * difference
             (target + i).store(difference * scale)
-        _add_loss(sums, place, loss.value / classes.float(), row, rows)
+        _add_loss(sums, place, loss.value / classes.as_float(), row, rows)
 
 
-@kernel
+@kernel_of_many
 def metric(
     code: Code,
     run: Longs,
@@ -276,16 +276,16 @@ def metric(
         at = x + number * padded
         if kind == "sparse_categorical_accuracy":
             right = (code.pointer(answers, Words) + row.answer).load()
-            value = _place_of_largest(code, at, classes).equals(right).choose(1, 0).float()
+            value = _place_of_largest(code, at, classes).equals(right).choose(1, 0).as_float()
         else:
             wanted = code.pointer(answers, Floats) + row.answer * classes
             value = _value(code, kind, at, wanted, classes, threshold)
-        (sums + (place[Place.THREAD] * SUMS + 1 + number_of_metric)).add(value * row.weight / rows.float())
+        (sums + (place[Place.THREAD] * SUMS + 1 + number_of_metric)).add(value * row.weight / rows.as_float())
 
 
 def _place_of_largest(code: Code, x: Floats, classes: Int) -> Int:
     """Of equal ones the first."""
-    best, where = code.variable(x.load()), code.variable(code.int(0))
+    best, where = code.variable(x.load()), code.variable(code.whole(0))
     with code.loop(1, classes) as i:
         number = (x + i).load()
         with code.when((number > best.value).single()):
@@ -296,7 +296,7 @@ def _place_of_largest(code: Code, x: Floats, classes: Int) -> Int:
 
 def _value(code: Code, kind: str, x: Floats, wanted: Floats, classes: Int, threshold: Vector) -> Vector:
     if kind == "categorical_accuracy":
-        return _place_of_largest(code, x, classes).equals(_place_of_largest(code, wanted, classes)).choose(1, 0).float()
+        return _place_of_largest(code, x, classes).equals(_place_of_largest(code, wanted, classes)).choose(1, 0).as_float()
     total = code.variable(code.constant(0.0))
     with code.loop(0, classes) as i:
         number, answer = (x + i).load(), (wanted + i).load()
@@ -310,4 +310,4 @@ def _value(code: Code, kind: str, x: Floats, wanted: Floats, classes: Int, thres
                 total.value = total.value + (number - answer).abs()
             case _:
                 raise AssertionError(kind)
-    return total.value / classes.float()
+    return total.value / classes.as_float()

@@ -1,8 +1,8 @@
 """Optimizers: one pass over the weights, with the gradients of all threads added up on the way.
 
 The formulas are those of Keras 3 (``keras/src/optimizers``): SGD ``m = momentum m - rate g; w = w + m`` (Nesterov:
-``w = w + momentum m - rate g``); Adam ``m += (g - m)(1 - beta_1); v += (g^2 - v)(1 - beta_2); w -= stride m / (sqrt(v) + epsilon)``
-with ``stride = rate sqrt(1 - beta_2^t) / (1 - beta_1^t)``; weight decay before either: ``w -= w decay rate``.
+``w = w + momentum m - rate g``); Adam ``m += (g - m)(1 - beta_1); v += (g^2 - v)(1 - beta_2); w -= stride m / (sqrt(v) +
+epsilon)`` with ``stride = rate sqrt(1 - beta_2^t) / (1 - beta_1^t)``; weight decay before either: ``w -= w decay rate``.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def update(
             w = _adam(w, g, stride, first_slot + at, second_slot + at, betas, epsilon.spread(lanes))
         (weights + at).store(w)
     if penalties:
-        (sums + place[Place.THREAD] * SUMS).add(penalty.value.sum() * place[Place.BATCH].float())
+        (sums + place[Place.THREAD] * SUMS).add(penalty.value.sum() * place[Place.BATCH].as_float())
 
 
 def _penalty(w: Vector, l1: Vector, l2: Vector) -> Vector:
@@ -142,7 +142,7 @@ def gather_gradient(
         squares.value = squares.value + g * g
     (norm + place[Place.THREAD] * norms_thread).store(squares.value.sum())
     if penalties:
-        (sums + place[Place.THREAD] * SUMS).add(penalty.value.sum() * place[Place.BATCH].float())
+        (sums + place[Place.THREAD] * SUMS).add(penalty.value.sum() * place[Place.BATCH].as_float())
 
 
 def _sgd(w: Vector, g: Vector, rate: Vector, slot: Floats, momentum: Vector, has: bool, nesterov: bool) -> Vector:

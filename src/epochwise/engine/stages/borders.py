@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from epochwise.engine.code import Given
 from epochwise.engine.forms import Form
 from epochwise.engine.kernels import elementwise, moves
 from epochwise.engine.network import Float32, Sides
-from epochwise.engine.plan import Given, floats
+from epochwise.engine.plan import floats
 from epochwise.engine.stages.planning import Planning, Tensor
 
 

@@ -8,14 +8,21 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from epochwise.engine.code import Given
 from epochwise.engine.forms import Form
 from epochwise.engine.kernels import gradients, moves, products
 from epochwise.engine.network import Convolution, Float32, Pair
-from epochwise.engine.plan import Given, floats
+from epochwise.engine.plan import floats
 from epochwise.engine.stages.borders import Bordered, border, clear_target, frame, hand_on
 from epochwise.engine.stages.copies import aligned
 from epochwise.engine.stages.planning import Planning, Tensor
 from epochwise.engine.stages.windows import Window, output_size, tap_tile
+
+_AXES = ("rows", "columns", "channels", "filters")
+"""Of a kernel; a 1-D one has no rows."""
+
+_ROWS = {1: 8, 2: 8, 3: 6, 4: 6}
+"""Rows of a register tile of the gradient of the kernel, by its vectors."""
 
 
 @dataclass(slots=True)
@@ -71,15 +78,15 @@ def plan_convolution(
     """Plan a convolution, and relu and 2x2 max-pooling of it where told to; ``output`` is the last tensor of them.
 
     Weights lie as ``(taps, channels, filters)``. Where the gradient of a pooled one is scattered, they and their gradient lie
-    turned, ``(filters, taps, channels)``, and what the forward pass reads is the other form. Groups are convolutions of their own,
-    one after another, and lie as ``(groups, taps, channels, filters)``.
+    turned, ``(filters, taps, channels)``, and what the forward pass reads is the other form. Groups are convolutions of their
+    own, one after another, and lie as ``(groups, taps, channels, filters)``.
 
     A ``depthwise`` one has a kernel ``(rows, columns, groups, filters)``, of one channel for each group.
     """
     x = aligned(planning, operation.inputs[0])
     y = planning.padded(output)
     shape = planning.network.weights[operation.kernel].shape
-    *size, channels, filters = shape if len(shape) == 4 else (1, *shape)
+    *size, channels, filters = (1, *shape)[-len(_AXES) :]
     channels, filters = (1, filters) if depthwise else (channels, filters // operation.groups)
     source = border(planning, x, operation.padding)
     kernel = (size[0], size[1])
@@ -150,7 +157,7 @@ def _plain_backward(c: _Convolution, relu: bool) -> None:
         kernel = planning.weights[operation.kernel]
         lanes = _lanes(c, c.filters)
         vectors, _ = planning.tile(c.filters // lanes, prod(c.out))
-        rows = min(8 if vectors < 4 else 6, len(c.window.inputs))
+        rows = min(_ROWS[vectors], len(c.window.inputs))
         for group in range(c.groups):
             planning.add_backward(
                 gradients.convolution_gradient(lanes=lanes, rows=rows, vectors=vectors),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from epochwise.engine.code import Call, Given
 from epochwise.engine.kernels import gradients, products
 from epochwise.engine.network import Dense
-from epochwise.engine.plan import Call, Given
 from epochwise.engine.stages.copies import aligned
 from epochwise.engine.stages.planning import Planning, Tensor
 
@@ -29,7 +29,6 @@ def plan_dense(planning: Planning, operation: Dense, output: int, relu: bool) ->
     vectors, positions = planning.tile(outputs // lanes, rows)
     planning.add_forward(
         products.dense(lanes=lanes, rows=positions, vectors=vectors, relu=relu, add=False),
-        many=True,
         x=x.values,
         weights=kernel.values,
         bias=planning.bias(operation.bias, outputs),
@@ -73,7 +72,6 @@ def _backward(planning: Planning, operation: Dense, x: Tensor, y: Tensor, relu: 
         vectors, positions = planning.tile(inputs // x_lanes, rows)
         planning.add_backward(
             products.dense(lanes=x_lanes, rows=positions, vectors=vectors, relu=False, add=x.arrived),
-            many=True,
             x=y.gradient,
             weights=turned.values,
             bias=planning.zeros(inputs),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import prod
 
+from epochwise.engine.code import Given
 from epochwise.engine.kernels import depthwise as kernels
 from epochwise.engine.network import Convolution, DepthwiseConvolution
-from epochwise.engine.plan import Given
 from epochwise.engine.stages.borders import Bordered, border, clear_target, hand_on
 from epochwise.engine.stages.convolution import plan_convolution
 from epochwise.engine.stages.copies import aligned
@@ -19,7 +19,7 @@ _POSITIONS = 4
 def plan_depthwise(planning: Planning, operation: DepthwiseConvolution, output: int, relu: bool) -> None:
     """With one filter for each channel; with several it is a convolution with a group for each channel."""
     shape = planning.network.weights[operation.kernel].shape
-    *_, rows, columns, channels, each = (1, *shape)[-5:] if len(shape) == 4 else (1, 1, *shape)
+    rows, columns, channels, each = (1, *shape)[-4:]
     if each > 1:
         grouped = Convolution(
             layer=operation.layer,

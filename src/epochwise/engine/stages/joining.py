@@ -6,10 +6,11 @@ from math import prod
 
 import numpy as np
 
+from epochwise.engine.code import Given
 from epochwise.engine.forms import Form
 from epochwise.engine.kernels import elementwise, moves, pools
 from epochwise.engine.network import Combine, Concatenate, Embedding, Float32, Pad, Rescale, UpSample
-from epochwise.engine.plan import Given, floats
+from epochwise.engine.plan import floats
 from epochwise.engine.stages.copies import aligned, plan_copy
 from epochwise.engine.stages.planning import Planning, Tensor
 from epochwise.engine.stages.simple import like
@@ -36,42 +37,52 @@ def plan_combine(planning: Planning, operation: Combine) -> None:
 def _combine_backward(planning: Planning, operation: Combine, inputs: list[Tensor], y: Tensor) -> None:
     if not y.arrived or y.gradient is None:
         return
+    if operation.kind == "maximum":
+        _maximum_backward(planning, inputs, y)
+        return
     size, lanes = y.form.size, y.form.flat_lanes(planning.target)
-    spare = floats(planning.batch, size)
     for place, x in enumerate(inputs):
-        if operation.kind == "maximum":
-            planning.add_backward(
-                elementwise.maximum_gradient(lanes=lanes, first=place == 0, add=x.arrived),
-                x=x.values,
-                y=y.values,
-                taken=spare,
-                dy=y.gradient,
-                dx=floats(planning.batch, size) if x.gradient is None else x.gradient,
-                size=size,
-            )
-            x.arrived = x.gradient is not None
-            continue
         if x.gradient is None:
             continue
         if operation.kind == "multiply":
-            others = [other.values for at, other in enumerate(inputs) if at != place]
-            product = others[0] if others else None
-            for other in others[1:]:
-                planning.add_backward(elementwise.combine(lanes=lanes, kind="multiply"), a=product, b=other, y=spare, size=size)
-                product = spare
-            if product is not None:
-                planning.add_backward(
-                    elementwise.multiply_add(lanes=lanes, add=x.arrived), a=y.gradient, b=product, y=x.gradient, size=size
-                )
-                x.arrived = True
-                continue
-        factor = -1.0 if operation.kind == "subtract" and place == 1 else 1.0
-        if operation.kind == "average":
-            factor = 1.0 / len(inputs)
-        planning.add_backward(
-            elementwise.copy(lanes=lanes, add=x.arrived), x=y.gradient, y=x.gradient, size=size, factor=factor
-        )
+            others = _product(planning, [other for at, other in enumerate(inputs) if at != place], size, lanes)
+            planning.add_backward(
+                elementwise.multiply_add(lanes=lanes, add=x.arrived), a=y.gradient, b=others, y=x.gradient, size=size
+            )
+        else:
+            factor = {"average": 1.0 / len(inputs), "subtract": -1.0 if place else 1.0}.get(operation.kind, 1.0)
+            planning.add_backward(
+                elementwise.copy(lanes=lanes, add=x.arrived), x=y.gradient, y=x.gradient, size=size, factor=factor
+            )
         x.arrived = True
+
+
+def _product(planning: Planning, factors: list[Tensor], size: int, lanes: int) -> Float32:
+    """The product of some tensors, worked out in the backward pass."""
+    product = factors[0].values
+    for factor in factors[1:]:
+        room = floats(planning.batch, size)
+        planning.add_backward(elementwise.combine(lanes=lanes, kind="multiply"), a=product, b=factor.values, y=room, size=size)
+        product = room
+    return product
+
+
+def _maximum_backward(planning: Planning, inputs: list[Tensor], y: Tensor) -> None:
+    assert y.gradient is not None
+    size = y.form.size
+    taken = floats(planning.batch, size)
+    for place, x in enumerate(inputs):
+        target = floats(planning.batch, size) if x.gradient is None else x.gradient
+        planning.add_backward(
+            elementwise.maximum_gradient(lanes=y.form.flat_lanes(planning.target), first=place == 0, add=x.arrived),
+            x=x.values,
+            y=y.values,
+            taken=taken,
+            dy=y.gradient,
+            dx=target,
+            size=size,
+        )
+        x.arrived = x.gradient is not None
 
 
 def plan_concatenate(planning: Planning, operation: Concatenate) -> None:

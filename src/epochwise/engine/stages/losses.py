@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from epochwise.engine.code import Given
 from epochwise.engine.kernels import rows
-from epochwise.engine.plan import Given, floats
+from epochwise.engine.plan import floats
 from epochwise.engine.stages.copies import aligned
 from epochwise.engine.stages.planning import Planning
 from epochwise.engine.stages.simple import kept

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from epochwise.engine.code import Given
 from epochwise.engine.kernels import normalization
 from epochwise.engine.network import BatchNormalization, Float32, LayerNormalization
-from epochwise.engine.plan import Given, floats
+from epochwise.engine.plan import floats
 from epochwise.engine.stages.copies import aligned
 from epochwise.engine.stages.planning import Planning, Tensor
 from epochwise.engine.stages.simple import kept, like
@@ -37,14 +38,12 @@ def plan_batch_normalization(planning: Planning, operation: BatchNormalization) 
         **running,
     }
     with_running = normalization.running_normalization(lanes=lanes)
-    planning.add_predicting(with_running, many=True, **common)
+    planning.add_predicting(with_running, **common)
     if operation.frozen:
-        planning.add_training(with_running, many=True, **common)
+        planning.add_training(with_running, **common)
     else:
         planning.add_training(
             normalization.moments(lanes=lanes),
-            many=True,
-            wait=True,
             x=x.values,
             moments=moments,
             blocks=x.form.blocks,
@@ -52,7 +51,6 @@ def plan_batch_normalization(planning: Planning, operation: BatchNormalization) 
         )
         planning.add_training(
             normalization.batch_normalization(lanes=lanes),
-            many=True,
             **common,
             moments=moments,
             momentum=float(operation.momentum),
@@ -88,8 +86,6 @@ def _batch_backward(
     }
     planning.add_backward(
         normalization.normalization_sums(lanes=lanes),
-        many=True,
-        wait=x.gradient is not None and not operation.frozen,
         **common,
         gamma_gradient=_gradient(planning, operation.gamma, channels),
         beta_gradient=_gradient(planning, operation.beta, channels),
@@ -100,7 +96,6 @@ def _batch_backward(
     if x.gradient is not None:
         planning.add_backward(
             normalization.normalization_gradient(lanes=lanes, frozen=operation.frozen, add=x.arrived),
-            many=True,
             **common,
             dx=x.gradient,
             gamma=gamma,

@@ -10,13 +10,13 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from epochwise.engine.code import Run, Variant
+from epochwise.engine.code import Call, Given, Run, Variant
 from epochwise.engine.forms import Form, Packed, padded_form, raw_form, table_between
 from epochwise.engine.kernels import elementwise, gradients, moves, updates
 from epochwise.engine.kernels.rows import SUMS
 from epochwise.engine.network import Float32, Network, Operation, Optimizer, Shape
-from epochwise.engine.plan import Call, Given, floats
-from epochwise.engine.target import Target
+from epochwise.engine.plan import floats
+from epochwise.engine.target import MANY, Target
 
 
 @dataclass(slots=True)
@@ -52,21 +52,6 @@ class Tensor:
         self.arrival.yet = yet
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A call over samples.
-
-    Attributes:
-        call: what is called.
-        many: whether it wants many samples at once (dense layers), or one after another (what stays in cache).
-        wait: whether all threads wait for each other afterwards.
-    """
-
-    call: Call
-    many: bool
-    wait: bool = False
-
-
 @dataclass(slots=True)
 class Planning:
     """A plan in the making.
@@ -94,10 +79,10 @@ class Planning:
     tensors: dict[int, Tensor] = field(default_factory=dict)
     weights: dict[int, Packed] = field(default_factory=dict)
     twins: dict[int, list[Packed]] = field(default_factory=dict)
-    forward: list[Planned] = field(default_factory=list)
-    predicting: list[Planned] = field(default_factory=list)
-    judging: list[Planned] = field(default_factory=list)
-    backward: list[Planned] = field(default_factory=list)
+    forward: list[Call] = field(default_factory=list)
+    predicting: list[Call] = field(default_factory=list)
+    judging: list[Call] = field(default_factory=list)
+    backward: list[Call] = field(default_factory=list)
     slice_gradients: list[Call] = field(default_factory=list)
     gathers: list[Call] = field(default_factory=list)
     updates: list[Call] = field(default_factory=list)
@@ -150,26 +135,26 @@ class Planning:
 
     # Calls
 
-    def add_forward(self, variant: Variant, many: bool = False, **given: Given) -> None:
+    def add_forward(self, variant: Variant, **given: Given) -> None:
         """In training, evaluation and prediction."""
-        planned = Planned(Call(variant, given), many)
-        self.forward.append(planned)
-        self.predicting.append(planned)
+        self.add_training(variant, **given)
+        self.add_predicting(variant, **given)
 
-    def add_training(self, variant: Variant, many: bool = False, wait: bool = False, **given: Given) -> None:
+    def add_training(self, variant: Variant, **given: Given) -> None:
         """Forward, in training only."""
-        self.forward.append(Planned(Call(variant, given), many, wait))
+        self.forward.append(Call(variant, given))
 
-    def add_predicting(self, variant: Variant, many: bool = False, **given: Given) -> None:
+    def add_predicting(self, variant: Variant, **given: Given) -> None:
         """Forward, where nothing is trained."""
-        self.predicting.append(Planned(Call(variant, given), many))
+        self.predicting.append(Call(variant, given))
 
     def add_judging(self, variant: Variant, **given: Given) -> None:
         """Loss or a metric."""
-        self.judging.append(Planned(Call(variant, given), many=True))
+        self.judging.append(Call(variant, given))
 
-    def add_backward(self, variant: Variant, many: bool = False, wait: bool = False, **given: Given) -> None:
-        self.backward.append(Planned(Call(variant, given), many, wait))
+    def add_backward(self, variant: Variant, **given: Given) -> None:
+        """Backward."""
+        self.backward.append(Call(variant, given))
 
     def later(self, plan: Callable[[], None]) -> None:
         """Plan the backward pass of an operation when all that comes after it is planned."""
@@ -233,8 +218,9 @@ class Planning:
     def tile(self, vectors_in_all: int, rows_of_sample: int) -> tuple[int, int]:
         """Vectors and rows of a register tile: as many accumulators as hide a multiplication's delay, few loads for each."""
         share = -(-self.batch // self.threads) * rows_of_sample
-        vectors = next(v for v in ((4, 3, 2, 1) if self.target.registers == 32 else (2, 3, 1)) if vectors_in_all % v == 0)
-        rows = {4: 4, 3: 5, 2: 8, 1: 8} if self.target.registers == 32 else {3: 4, 2: 6, 1: 8}
+        many = self.target.registers == MANY
+        vectors = next(v for v in ((4, 3, 2, 1) if many else (2, 3, 1)) if vectors_in_all % v == 0)
+        rows = {4: 4, 3: 5, 2: 8, 1: 8} if many else {3: 4, 2: 6, 1: 8}
         return vectors, min(rows[vectors], share)
 
     def slices_of(self, packed: Packed) -> int:

@@ -158,7 +158,7 @@ def _pooled_form(planning: Planning, operation: MaxPool | AveragePool, x: Tensor
 def _pool_starts(operation: MaxPool | AveragePool, x: Form, y: Form) -> NDArray[np.int64]:
     """``(positions, size)``: where the pixels of each window begin, or -1 outside the map."""
     *_, height, width, _ = (1, *x.shape)
-    (above, below), (left, right) = operation.padding
+    (above, _), (left, _) = operation.padding
     out = tuple(
         (n + first + last - size) // stride + 1
         for n, (first, last), size, stride in zip(
