@@ -408,8 +408,8 @@ def kernel_of_many(write: Callable[..., None]) -> Kernel:
 
 
 def kernel_of_all(write: Callable[..., None]) -> Kernel:
-    """A kernel of many samples, after which all threads wait: others go on with what each of them found."""
-    return _kernel(write, many=True, waits=True)
+    """A kernel after which all threads wait for each other, since all go on with what each of them found."""
+    return _kernel(write, many=False, waits=True)
 
 
 def _kernel(write: Callable[..., None], *, many: bool, waits: bool) -> Kernel:

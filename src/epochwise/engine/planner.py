@@ -139,7 +139,9 @@ def _plan_first(planning: Planning, operations: list[Operation]) -> int:
         case Reshape():
             plan_reshape(planning, first)
         case BatchNormalization():
-            plan_batch_normalization(planning, first)
+            relu, _ = _followers(planning.network, operations)
+            plan_batch_normalization(planning, first, operations[relu].output, bool(relu))
+            return 1 + relu
         case LayerNormalization():
             plan_layer_normalization(planning, first)
         case Combine():

@@ -41,6 +41,15 @@ class Bool(_Value):
     def __or__(self, other: Bool) -> Bool:
         return Bool(self.code, self.code.builder.or_(self.value, other.value))
 
+    def as_mask(self, lanes: int) -> Mask:
+        """The same truth in every lane."""
+        if lanes == 1:
+            return Mask(self.code, self.value)
+        vector = ir.VectorType(ir.IntType(1), lanes)
+        first = self.code.builder.insert_element(ir.Constant(vector, ir.Undefined), self.value, ir.Constant(ir.IntType(32), 0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+        return Mask(self.code, self.code.builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros))
+
     def choose(self, yes: Whole, no: Whole) -> Int:
         """``yes`` if it holds, else ``no``; both are worked out."""
         return Int(self.code, self.code.builder.select(self.value, self.code.whole(yes).value, self.code.whole(no).value))
@@ -248,6 +257,11 @@ class Vector(_Value):
             return Vector(self.code, self.code.builder.extract_element(self.value, ir.Constant(ir.IntType(32), places[0])))
         chosen = ir.Constant(ir.VectorType(ir.IntType(32), len(places)), list(places))
         return Vector(self.code, self.code.builder.shuffle_vector(self.value, undefined, chosen))
+
+    def mixed(self, other: Vector, places: list[int]) -> Vector:
+        """Lanes of the two at these places: those of ``other`` are counted on after its own."""
+        chosen = ir.Constant(ir.VectorType(ir.IntType(32), len(places)), places)
+        return Vector(self.code, self.code.builder.shuffle_vector(self.value, other.value, chosen))
 
     def spread(self, lanes: int) -> Vector:
         """One number in every lane."""

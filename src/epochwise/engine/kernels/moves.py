@@ -155,6 +155,31 @@ def unborder(
 
 
 @kernel
+def turn(code: Code, source: Floats, target: Floats, rows: Int, columns: Int, *, place: Places, block: int) -> None:
+    """``target[column, row] = source[row, column]`` for the rows of the place, in squares of ``block`` x ``block``."""
+    with code.loop(place.first, place.last, block) as row, code.loop(0, columns, block) as column:
+        square = [(source + ((row + i) * columns + column)).load(block) for i in range(block)]
+        for i, line in enumerate(transposed(square)):
+            (target + ((column + i) * rows + row)).store(line)
+
+
+def transposed(square: list[Vector]) -> list[Vector]:
+    """As many vectors as they have lanes, with rows and columns exchanged: halves of pairs are exchanged, then quarters, ..."""
+    count = len(square)
+    half = count // 2
+    while half:
+        exchanged = list(square)
+        for low in range(count):
+            if low & half == 0:
+                one, other = square[low], square[low + half]
+                first = [lane if lane & half == 0 else lane - half + count for lane in range(count)]
+                second = [lane + half if lane & half == 0 else lane + count for lane in range(count)]
+                exchanged[low], exchanged[low + half] = one.mixed(other, first), one.mixed(other, second)
+        square, half = exchanged, half // 2
+    return square
+
+
+@kernel
 def scatter(code: Code, source: Floats, target: Floats, table: Longs, *, place: Places) -> None:
     """``target[table[i]] = source[i]`` for the numbers of the place: a weight in another order."""
     with code.loop(place.first, place.last) as i:

@@ -16,40 +16,62 @@ def _put(target: Floats, number: Vector, add: bool) -> None:
 
 
 @kernel_of_all
-def moments(code: Code, x: Floats, moments: Floats, blocks: Int, channels: Int, *, place: Places, lanes: int) -> None:
-    """Mean and sum of squared deviations over this thread's samples: ``moments[thread, 2, channels]``."""
+def moments(
+    code: Code,
+    x: Floats,
+    moments: Floats,
+    blocks: Int,
+    channels: Int,
+    *,
+    place: Places,
+    lanes: int,
+) -> None:
+    """Add the samples of the place to mean and sum of squared deviations of this thread's: ``moments[thread, 2, channels]``."""
     own = moments + place[Place.THREAD] * channels * 2
-    first, last = place.first * blocks, place.last * blocks
-    count = (last - first).as_float()
-    with code.loop(0, channels, lanes) as channel:
-        total = code.variable(code.zero(lanes))
-        with code.loop(first, last) as block:
-            total.value = total.value + (x + (block * channels + channel)).load(lanes)
-        mean = total.value / count.spread(lanes)
-        deviations = code.variable(code.zero(lanes))
-        with code.loop(first, last) as block:
-            difference = (x + (block * channels + channel)).load(lanes) - mean
-            deviations.value = deviations.value + difference * difference
-        (own + channel).store(mean)
-        (own + (channels + channel)).store(deviations.value)
+    before_all = _first_of(place, place[Place.THREAD])
+    with code.loop(place.first, place.last) as sample:
+        before = (sample - before_all) * blocks
+        share = blocks.as_float() / (before + blocks).as_float()
+        weight = (share * before.as_float()).spread(lanes)
+        with code.loop(0, channels, lanes) as channel:
+            mean, deviations = _moments_of(code, x + (sample * blocks * channels + channel), blocks, channels, lanes)
+            at = own + channel
+            difference = mean - at.load(lanes)
+            fresh = share.spread(lanes) >= 1.0
+            at.store(fresh.choose(mean, at.load(lanes) + difference * share.spread(lanes)))
+            more = (at + channels).load(lanes) + deviations + difference * difference * weight
+            (at + channels).store(fresh.choose(deviations, more))
+
+
+def _moments_of(code: Code, x: Floats, blocks: Int, channels: Int, lanes: int) -> tuple[Vector, Vector]:
+    """Mean and sum of squared deviations over the blocks of a sample."""
+    total = code.variable(code.zero(lanes))
+    with code.loop(0, blocks) as block:
+        total.value = total.value + (x + block * channels).load(lanes)
+    mean = total.value / blocks.as_float().spread(lanes)
+    deviations = code.variable(code.zero(lanes))
+    with code.loop(0, blocks) as block:
+        difference = (x + block * channels).load(lanes) - mean
+        deviations.value = deviations.value + difference * difference
+    return mean, deviations.value
+
+
+def _first_of(place: Places, thread: Int) -> Int:
+    """The first sample of a thread."""
+    many, threads = place[Place.BATCH], place[Place.THREADS]
+    return (thread * ((many + threads - 1) // threads)).min(many)
 
 
 def _samples_of(place: Places, thread: Int) -> Int:
     """How many samples of the step a thread has."""
-    many, threads = place[Place.BATCH], place[Place.THREADS]
-    share = (many + threads - 1) // threads
-    return (many - thread * share).max(0).min(share)
+    return _first_of(place, thread + 1) - _first_of(place, thread)
 
 
 @kernel_of_many
-def batch_normalization(
+def batch_statistics(
     code: Code,
-    x: Floats,
-    y: Floats,
     moments: Floats,
     statistics: Floats,
-    gamma: Floats,
-    beta: Floats,
     running_mean: Floats,
     running_variance: Floats,
     blocks: Int,
@@ -60,10 +82,9 @@ def batch_normalization(
     place: Places,
     lanes: int,
 ) -> None:
-    """``y = gamma (x - mean) / sqrt(variance + epsilon) + beta`` with the statistics of the step.
+    """``statistics[thread, 2, channels]``: mean and 1 / sqrt(variance + epsilon) of the step, in a copy for each thread.
 
-    ``statistics[thread, 2, channels]`` gets mean and 1 / sqrt(variance + epsilon), for the gradient. The first thread moves the
-    running statistics.
+    The first thread moves the running statistics.
     """
     thread, threads = place[Place.THREAD], place[Place.THREADS]
     own = statistics + thread * channels * 2
@@ -89,59 +110,59 @@ def batch_normalization(
             for running, number in ((running_mean, mean), (running_variance, variance)):
                 stays = momentum.spread(lanes)
                 (running + channel).store((running + channel).load(lanes) * stays + number * (1.0 - stays))
-    _normalize(code, x, y, own, gamma, beta, blocks, channels, place, lanes)
-
-
-def _normalize(
-    code: Code,
-    x: Floats,
-    y: Floats,
-    statistics: Floats,
-    gamma: Floats,
-    beta: Floats,
-    blocks: Int,
-    channels: Int,
-    place: Places,
-    lanes: int,
-) -> None:
-    with code.loop(0, channels, lanes) as channel:
-        mean, inverse = (statistics + channel).load(lanes), (statistics + (channels + channel)).load(lanes)
-        scale, shift = (gamma + channel).load(lanes), (beta + channel).load(lanes)
-        with code.loop(place.first * blocks, place.last * blocks) as block:
-            at = block * channels + channel
-            (y + at).store(((x + at).load(lanes) - mean) * inverse * scale + shift)
 
 
 @kernel_of_many
-def running_normalization(
+def running_statistics(
     code: Code,
-    x: Floats,
-    y: Floats,
     statistics: Floats,
-    gamma: Floats,
-    beta: Floats,
     running_mean: Floats,
     running_variance: Floats,
-    blocks: Int,
     channels: Int,
     epsilon: Vector,
     *,
     place: Places,
     lanes: int,
 ) -> None:
-    """The same with the running statistics, which stay as they are."""
+    """The same of the running statistics, which stay as they are."""
     own = statistics + place[Place.THREAD] * channels * 2
     with code.loop(0, channels, lanes) as channel:
         (own + channel).store((running_mean + channel).load(lanes))
         variance = (running_variance + channel).load(lanes)
         (own + (channels + channel)).store(1.0 / (variance + epsilon.spread(lanes)).sqrt())
-    _normalize(code, x, y, own, gamma, beta, blocks, channels, place, lanes)
+
+
+@kernel
+def normalize(
+    code: Code,
+    x: Floats,
+    y: Floats,
+    statistics: Floats,
+    gamma: Floats,
+    beta: Floats,
+    blocks: Int,
+    channels: Int,
+    *,
+    place: Places,
+    lanes: int,
+    relu: bool,
+) -> None:
+    """``y = gamma (x - mean) / sqrt(variance + epsilon) + beta``, and relu of it."""
+    own = statistics + place[Place.THREAD] * channels * 2
+    with code.loop(0, channels, lanes) as channel:
+        mean, inverse = (own + channel).load(lanes), (own + (channels + channel)).load(lanes)
+        scale, shift = (gamma + channel).load(lanes), (beta + channel).load(lanes)
+        with code.loop(place.first * blocks, place.last * blocks) as block:
+            at = block * channels + channel
+            number = ((x + at).load(lanes) - mean) * inverse * scale + shift
+            (y + at).store((number < 0.0).choose(0.0, number) if relu else number)
 
 
 @kernel_of_all
 def normalization_sums(
     code: Code,
     x: Floats,
+    y: Floats,
     dy: Floats,
     statistics: Floats,
     sums: Floats,
@@ -152,25 +173,34 @@ def normalization_sums(
     *,
     place: Places,
     lanes: int,
+    relu: bool,
 ) -> None:
-    """Sums of ``dy`` and of ``dy * normalized x`` over this thread's samples, also added to the gradients of beta and gamma."""
+    """Add up ``dy`` and ``dy * normalized x`` over this thread's samples, for the gradients of beta, gamma and the input.
+
+    With ``relu``, ``dy`` becomes zero first where ``y`` is.
+    """
     thread = place[Place.THREAD]
     own, at_statistics = sums + thread * channels * 2, statistics + thread * channels * 2
+    fresh = place.first.equals(_first_of(place, thread))
     with code.loop(0, channels, lanes) as channel:
         mean, inverse = (at_statistics + channel).load(lanes), (at_statistics + (channels + channel)).load(lanes)
         plain, along = code.variable(code.zero(lanes)), code.variable(code.zero(lanes))
         with code.loop(place.first * blocks, place.last * blocks) as block:
             at = block * channels + channel
             arriving = (dy + at).load(lanes)
+            if relu:
+                arriving = ((y + at).load(lanes) > 0.0).choose(arriving, 0.0)
+                (dy + at).store(arriving)
             plain.value = plain.value + arriving
             along.value = along.value + arriving * (((x + at).load(lanes) - mean) * inverse)
-        (own + channel).store(plain.value)
-        (own + (channels + channel)).store(along.value)
-        for gradient, total in ((beta_gradient, plain.value), (gamma_gradient, along.value)):
+        for offset, gradient, total in ((0, beta_gradient, plain.value), (channels, gamma_gradient, along.value)):
+            there = own + (channel + offset)
+            before = fresh.as_mask(lanes).choose(0.0, there.load(lanes))
+            there.store(before + total)
             _put(gradient + (thread * channels + channel), total, add=True)
 
 
-@kernel_of_many
+@kernel
 def normalization_gradient(
     code: Code,
     x: Floats,

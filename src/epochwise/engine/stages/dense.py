@@ -8,8 +8,11 @@ from epochwise.engine.network import Dense
 from epochwise.engine.stages.copies import aligned
 from epochwise.engine.stages.planning import Planning, Tensor
 
-_TILE = 8
-"""Rows of a register tile of the gradient of the kernel."""
+_ROWS = {1: 8, 2: 8, 3: 4, 4: 4}
+"""Rows of a register tile of the gradient of the kernel, by its vectors."""
+
+_TOGETHER = 16
+"""Rows of the kernel that one thread updates together: whole tiles, and whole blocks where the kernel is turned."""
 
 
 def plan_dense(planning: Planning, operation: Dense, output: int, relu: bool) -> None:
@@ -50,7 +53,7 @@ def _backward(planning: Planning, operation: Dense, x: Tensor, y: Tensor, relu: 
         planning.add_relu_gradient(y)
     planning.add_bias_gradient(operation.bias, y)
     if planning.network.weights[operation.kernel].trained:
-        unit = _TILE * outputs
+        unit = _TOGETHER * outputs
         given: dict[str, Given] = {
             "x": x.values,
             "dy": y.gradient,
@@ -61,13 +64,12 @@ def _backward(planning: Planning, operation: Dense, x: Tensor, y: Tensor, relu: 
         }
         vectors = planning.tile(outputs // lanes, rows)[0]
         shared = operation.kernel in planning.trained
-        variant = gradients.dense_gradient(lanes=lanes, inputs=_TILE, vectors=vectors, add=shared)
-        planning.slice_gradients.append(Call(variant, given, inputs, _TILE))
+        variant = gradients.dense_gradient(lanes=lanes, inputs=_ROWS[vectors], vectors=vectors, add=shared)
+        planning.slice_gradients.append(Call(variant, given, inputs, _TOGETHER))
         planning.train(operation.kernel, unit, copied=False)
     if x.gradient is not None:
-        unit = _TILE * outputs
         blocks = x.form.blocks // rows
-        turned = planning.twin(operation.kernel, (outputs, blocks, x.form.pitch), (2, 0, 1), unit)
+        turned = planning.turned(operation.kernel, inputs, outputs, (outputs, blocks, x.form.pitch), (2, 0, 1), _TOGETHER)
         x_lanes = x.form.lanes(planning.target)
         vectors, positions = planning.tile(inputs // x_lanes, rows)
         planning.add_backward(

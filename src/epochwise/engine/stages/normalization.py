@@ -13,49 +13,45 @@ from epochwise.engine.stages.planning import Planning, Tensor
 from epochwise.engine.stages.simple import kept, like
 
 
-def plan_batch_normalization(planning: Planning, operation: BatchNormalization) -> None:
-    """With the step's statistics in training, which all threads put together, and the running ones otherwise."""
+def plan_batch_normalization(planning: Planning, operation: BatchNormalization, output: int, relu: bool) -> None:
+    """Plan it, with a relu that follows; ``output`` is the last tensor of the two.
+
+    In training it has the step's statistics, which all threads put together, and otherwise the running ones.
+    """
     x = aligned(planning, operation.inputs[0])
-    y = like(planning, operation.output, x)
+    y = like(planning, output, x)
     channels = x.form.pitch
     lanes = x.form.lanes(planning.target)
     moments, statistics = floats(planning.threads, 2, channels), floats(planning.threads, 2, channels)
     gamma = _vector(planning, operation.gamma, kept(x.form))
-    beta = _vector(planning, operation.beta, planning.zeros(channels))
-    running = {
+    statistics_of: dict[str, Given] = {
+        "statistics": statistics,
         "running_mean": planning.pack(operation.mean, (channels,)).values,
         "running_variance": planning.pack(operation.variance, (channels,)).values,
-    }
-    common: dict[str, Given] = {
-        "x": x.values,
-        "y": y.values,
-        "statistics": statistics,
-        "gamma": gamma,
-        "beta": beta,
-        "blocks": x.form.blocks,
         "channels": channels,
         "epsilon": float(operation.epsilon),
-        **running,
     }
-    with_running = normalization.running_normalization(lanes=lanes)
-    planning.add_predicting(with_running, **common)
+    running = normalization.running_statistics(lanes=lanes)
+    planning.add_predicting(running, **statistics_of)
     if operation.frozen:
-        planning.add_training(with_running, **common)
+        planning.add_training(running, **statistics_of)
     else:
+        given: dict[str, Given] = {"moments": moments, "blocks": x.form.blocks}
+        planning.add_training(normalization.moments(lanes=lanes), x=x.values, channels=channels, **given)
         planning.add_training(
-            normalization.moments(lanes=lanes),
-            x=x.values,
-            moments=moments,
-            blocks=x.form.blocks,
-            channels=channels,
+            normalization.batch_statistics(lanes=lanes), **statistics_of, **given, momentum=float(operation.momentum)
         )
-        planning.add_training(
-            normalization.batch_normalization(lanes=lanes),
-            **common,
-            moments=moments,
-            momentum=float(operation.momentum),
-        )
-    planning.later(lambda: _batch_backward(planning, operation, x, y, statistics, gamma))
+    planning.add_forward(
+        normalization.normalize(lanes=lanes, relu=relu),
+        x=x.values,
+        y=y.values,
+        statistics=statistics,
+        gamma=gamma,
+        beta=_vector(planning, operation.beta, planning.zeros(channels)),
+        blocks=x.form.blocks,
+        channels=channels,
+    )
+    planning.later(lambda: _batch_backward(planning, operation, x, y, statistics, gamma, relu))
 
 
 def _vector(planning: Planning, number: int | None, otherwise: Float32) -> Float32:
@@ -70,7 +66,13 @@ def _gradient(planning: Planning, number: int | None, size: int) -> Float32:
 
 
 def _batch_backward(
-    planning: Planning, operation: BatchNormalization, x: Tensor, y: Tensor, statistics: Float32, gamma: Float32
+    planning: Planning,
+    operation: BatchNormalization,
+    x: Tensor,
+    y: Tensor,
+    statistics: Float32,
+    gamma: Float32,
+    relu: bool,
 ) -> None:
     if not y.arrived or y.gradient is None:
         return
@@ -85,8 +87,9 @@ def _batch_backward(
         "channels": channels,
     }
     planning.add_backward(
-        normalization.normalization_sums(lanes=lanes),
+        normalization.normalization_sums(lanes=lanes, relu=relu),
         **common,
+        y=y.values,
         gamma_gradient=_gradient(planning, operation.gamma, channels),
         beta_gradient=_gradient(planning, operation.beta, channels),
     )

@@ -278,6 +278,17 @@ class Planning:
         }
         self.updates.append(Call(variant, given, items, together))
 
+    def turned(self, number: int, rows: int, columns: int, room: Shape, axes: tuple[int, ...], together: int) -> Packed:
+        """A kernel of rows and columns with its columns first, brought up to date after its update, so many rows at a time."""
+        packed = self.weights[number]
+        other = Packed(packed.split, room, axes)
+        self.twins.setdefault(number, []).append(other)
+        if self.network.weights[number].trained:
+            block = next(n for n in (16, 8, 4, 2, 1) if n <= self.target.lanes and rows % n == columns % n == 0)
+            given: dict[str, Given] = {"source": packed.values, "target": other.values, "rows": rows, "columns": columns}
+            self.refreshes.append(Call(moves.turn(block=block), given, rows, together))
+        return other
+
     def twin(self, number: int, room: Shape, axes: tuple[int, ...], unit: int | None = None, mirrored: int = 0) -> Packed:
         """Another form of a weight, brought up to date after its update, in the same slices."""
         packed = self.weights[number]
