@@ -72,7 +72,7 @@ def activated(function: Any, layer: Any, x: int, sketch: Sketch) -> int:
 
 def _sizes(shape: Shape) -> tuple[int, int, int]:
     """Rows, columns, channels of a map; ``L C`` is one row."""
-    rows, columns, channels = ((1, 1) + shape)[-_MAP_AXES:]
+    rows, columns, channels = (1, 1, *shape)[-_MAP_AXES:]
     return rows, columns, channels
 
 
@@ -304,7 +304,7 @@ def combined(kind: str, name: str, inputs: Sequence[int], sketch: Sketch) -> int
     """Tensors of one shape put together; shapes that would be stretched to fit are refused."""
     shapes = [sketch.shapes[x] for x in inputs]
     sketch.need(len(set(shapes)) == 1, name, f"inputs of different shapes: {', '.join(map(str, shapes))}")
-    return sketch.add(net.Combine, name, inputs, max(shapes, key=len), kind=kind)
+    return sketch.add(net.Combine, name, inputs, max((len(shape), shape) for shape in shapes)[1], kind=kind)
 
 
 @_reads(layers.Concatenate)
