@@ -175,6 +175,8 @@ def _pool(layer: Any, inputs: Sequence[int], sketch: Sketch) -> int:
     size, strides = _pair(layer.pool_size, rank), _pair(layer.strides, rank)
     sides, counts = _windowed(shape, size, strides, (1, 1), layer.padding)
     kind = net.MaxPool if layer.pool_mode == "max" else net.AveragePool
+    if kind is net.AveragePool and keras.backend.backend() == "torch" and any(front != behind for front, behind in sides):
+        sketch.refuse(layer.name, "padding='same' that is uneven: Keras on PyTorch averages repeated border pixels then")
     return sketch.add(kind, layer.name, inputs, (*counts, shape[-1]), size=size, strides=strides, padding=sides)
 
 
