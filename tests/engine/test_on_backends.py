@@ -29,3 +29,9 @@ def test_layers(workers, backend, check, case):
 def test_settings(workers, backend, check, case):
     """Losses, metrics and optimizers with all their options: a step is Keras's own, and so are hundreds of them."""
     passes(workers, backend, "settings", check, case)
+
+
+@on_backends("fitting")
+def test_fitting(workers, backend, check, case):
+    """``epochwise.fit`` against ``model.fit``."""
+    passes(workers, backend, "fitting", check, case)

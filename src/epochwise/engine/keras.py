@@ -72,6 +72,15 @@ class Reading:
                 array[...] = values
         state.iterations = now.iterations
 
+    def build_metrics(self) -> None:
+        """Make the model's metrics known to callbacks, which ask them whether more is better (``ModelCheckpoint``)."""
+        compiled = self.model._compile_metrics
+        if compiled is None or compiled.built:
+            return
+        output = (None, *self.network.shapes[self.network.output])
+        labels = output[:-1] if self.network.loss.kind == "sparse_categorical_crossentropy" else output
+        compiled.build(keras.KerasTensor(labels), keras.KerasTensor(output))
+
     def learning_rates(self, first: int, steps: int) -> Float32:
         """Of each of the next steps; a schedule is asked with the number of each step."""
         return learning_rates(self.model.optimizer, first, steps)
