@@ -42,6 +42,7 @@ PUBLIC = [
     "count",
     "demo",
     "explain",
+    "fit",
     "load",
     "machine",
 ]

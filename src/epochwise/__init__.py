@@ -5,6 +5,7 @@ The verbs are functions, and each returns a record::
     epochwise.count(model)                            what a training step costs, layer by layer; nothing is run
     epochwise.explain(model, x, y)                    where an epoch goes, and what it could be
     epochwise.compare({"mlp": a, "cnn": b}, x, y)     why the second takes k times the first
+    epochwise.fit(model, x, y, epochs=5)              train with the engine
     epochwise.machine()                               what this computer can do
     epochwise.demo()                                  the question that started it, answered here
     epochwise.load("result.json")                     a saved result
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from epochwise.counting import count
     from epochwise.counting.counts import Counts
+    from epochwise.engine.fit import fit
     from epochwise.errors import EpochwiseError
     from epochwise.explaining.compare import compare
     from epochwise.explaining.demo import run_demo as demo
@@ -41,6 +43,7 @@ __all__ = [
     "count",
     "demo",
     "explain",
+    "fit",
     "load",
     "machine",
 ]
@@ -56,6 +59,7 @@ _HOMES = {
     "count": ("counting", "count"),
     "demo": ("explaining.demo", "run_demo"),
     "explain": ("explaining.explain", "explain"),
+    "fit": ("engine.fit", "fit"),
     "load": ("reporting.records", "load"),
     "machine": ("machines", "machine"),
 }

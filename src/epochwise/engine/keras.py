@@ -1,8 +1,8 @@
 """From a Keras model to a network and a state, and back.
 
 :func:`read` looks at a built and compiled model. A :class:`Reading` knows the model's variables, so it can take their values
-(:meth:`Reading.state`) and put trained ones back (:meth:`Reading.write`), together with the optimizer's moments and its count of
-steps: ``model.fit`` then goes on as if it had trained the model itself.
+(:meth:`Reading.state`) and put trained ones back (:meth:`Reading.write`), together with the optimizer's moments and its count
+of steps: ``model.fit`` then goes on as if it had trained the model itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from epochwise.engine.graphs.keras import sketched
-from epochwise.engine.network import Float32, Network, Optimizer, State
+from epochwise.engine.network import Float32, Metric, Network, Optimizer, State
 from epochwise.engine.settings.keras import decays, learning_rates, read_loss, read_metrics, read_optimizer, slots_of
 from epochwise.engine.support import Reason, Support
 from epochwise.errors import NotAModelError, UsageError
@@ -72,6 +72,15 @@ class Reading:
                 array[...] = values
         state.iterations = now.iterations
 
+    def build_metrics(self) -> None:
+        """Make the model's metrics known to callbacks, which ask them whether more is better (``ModelCheckpoint``)."""
+        compiled = self.model._compile_metrics
+        if compiled is None or compiled.built:
+            return
+        output = (None, *self.network.shapes[self.network.output])
+        labels = output[:-1] if self.network.loss.kind == "sparse_categorical_crossentropy" else output
+        compiled.build(keras.KerasTensor(labels), keras.KerasTensor(output))
+
     def learning_rates(self, first: int, steps: int) -> Float32:
         """Of each of the next steps; a schedule is asked with the number of each step."""
         return learning_rates(self.model.optimizer, first, steps)
@@ -128,7 +137,8 @@ def _read(model: Any) -> tuple[Reading | None, Support]:
     if not model.built or (isinstance(model, keras.Sequential) and model._functional is None):
         return None, Support((Reason("model", "not built: its first layer does not know the shape of a sample"),))
     sketch, output = sketched(model)
-    optimizer, metrics, loss = Optimizer("sgd"), (), None
+    optimizer, loss = Optimizer("sgd"), None
+    metrics: tuple[Metric, ...] = ()
     if model.compiled:
         loss = read_loss(model, output, sketch)
         shape = sketch.shapes[output]

@@ -32,7 +32,7 @@ class Sketch:
         self.shapes.append(tuple(shape))
         return len(self.shapes) - 1
 
-    def add(self, kind: type[Operation], layer: str, inputs: Iterable[int], shape: Iterable[int], **options: Any) -> int:
+    def add(self, kind: type[Operation], layer: str, inputs: Iterable[int], shape: Iterable[int], /, **options: Any) -> int:
         """One more operation; gives the tensor that it makes."""
         output = self.tensor(shape)
         self.operations.append(kind(layer=layer, inputs=tuple(inputs), output=output, **options))

@@ -31,7 +31,14 @@ class Trainer(Protocol):
 
     The arrays stay the same objects. Between two calls somebody else may write new numbers into them (a callback that sets
     weights), or set ``iterations``; the next call goes on from there.
+
+    Attributes:
+        name: what it is called where results say which engine trained.
+        threads: how many it uses.
     """
+
+    name: str
+    threads: int
 
     def train(self, data: Data, order: NDArray[np.int64], batch_size: int, learning_rates: NDArray[np.float32]) -> Sums:
         """Steps over the samples in this order, the last batch partial if they do not come out even.

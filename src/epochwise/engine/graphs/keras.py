@@ -1,4 +1,4 @@
-"""Keras models as graphs: layers in the order in which they run, nested models opened, shared layers as often as they are used."""
+"""Keras models as graphs: layers in the order in which they run, nested models opened, shared layers at each of their uses."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.models.functional import Functional  # behind keras.Model(inputs, outputs); it has no public name
 
 from epochwise.engine.layers.keras import activated, combined, covered_kinds, rule_for
 from epochwise.engine.network import Weight
 from epochwise.engine.sketch import Sketch
-
-Functional: Any = type(keras.Model(*[keras.Input((1,))] * 2))
-"""The class behind ``keras.Model(inputs, outputs)``, which Keras does not name in public."""
 
 _OWN_METHODS = ("call", "__call__", "train_step", "test_step", "compute_loss", "compute_metrics", "fit", "evaluate", "metrics")
 """Of a model: where they are not Keras's own, the user's code decides what a step is."""
@@ -21,7 +19,6 @@ _MOST_AXES = 3
 _COMBINING = {"Add": "add", "Subtract": "subtract", "Multiply": "multiply", "Maximum": "maximum"}
 _FLOAT = "float32"
 _SAMPLE_TYPES = (_FLOAT, "uint8", "int32", "int64")
-_USED_ARGUMENTS = ("mask", "training")
 
 
 def sketched(model: Any) -> tuple[Sketch, int]:
@@ -99,9 +96,8 @@ def _nodes(graph: Any) -> Iterator[Any]:
 def _apply(node: Any, inputs: list[int], sketch: Sketch) -> list[int]:
     """The tensors that one call of a layer makes."""
     called = node.operation
-    for name, value in node.arguments.kwargs.items():
-        if name in _USED_ARGUMENTS and value is not None:
-            sketch.refuse(called.name, f"called with {name}={value}")
+    # What a layer was told of ``training`` within a graph, fit() overrules (functional.operation_fn).
+    sketch.need(node.arguments.kwargs.get("mask") is None, called.name, "called with a mask")
     if isinstance(called, keras.Model):
         _check_own_methods(called, sketch)
         graph = _graph(called)

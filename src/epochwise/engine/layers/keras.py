@@ -72,7 +72,7 @@ def activated(function: Any, layer: Any, x: int, sketch: Sketch) -> int:
 
 def _sizes(shape: Shape) -> tuple[int, int, int]:
     """Rows, columns, channels of a map; ``L C`` is one row."""
-    rows, columns, channels = ((1, 1) + shape)[-_MAP_AXES:]
+    rows, columns, channels = (1, 1, *shape)[-_MAP_AXES:]
     return rows, columns, channels
 
 
@@ -175,6 +175,8 @@ def _pool(layer: Any, inputs: Sequence[int], sketch: Sketch) -> int:
     size, strides = _pair(layer.pool_size, rank), _pair(layer.strides, rank)
     sides, counts = _windowed(shape, size, strides, (1, 1), layer.padding)
     kind = net.MaxPool if layer.pool_mode == "max" else net.AveragePool
+    if kind is net.AveragePool and keras.backend.backend() == "torch" and any(front != behind for front, behind in sides):
+        sketch.refuse(layer.name, "padding='same' that is uneven: Keras on PyTorch averages repeated border pixels then")
     return sketch.add(kind, layer.name, inputs, (*counts, shape[-1]), size=size, strides=strides, padding=sides)
 
 
@@ -304,7 +306,7 @@ def combined(kind: str, name: str, inputs: Sequence[int], sketch: Sketch) -> int
     """Tensors of one shape put together; shapes that would be stretched to fit are refused."""
     shapes = [sketch.shapes[x] for x in inputs]
     sketch.need(len(set(shapes)) == 1, name, f"inputs of different shapes: {', '.join(map(str, shapes))}")
-    return sketch.add(net.Combine, name, inputs, max(shapes, key=len), kind=kind)
+    return sketch.add(net.Combine, name, inputs, max((len(shape), shape) for shape in shapes)[1], kind=kind)
 
 
 @_reads(layers.Concatenate)

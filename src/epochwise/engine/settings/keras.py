@@ -174,17 +174,18 @@ def read_optimizer(model: Any, sketch: Sketch) -> Optimizer:
     sketch.need(not optimizer.use_ema, "optimizer", "use_ema=True")
     sketch.need(not optimizer.gradient_accumulation_steps, "optimizer", "gradient_accumulation_steps")
     sketch.need(optimizer.loss_scale_factor is None, "optimizer", "loss_scale_factor")
-    decay = None if optimizer.weight_decay is None else float(optimizer.weight_decay)
-    clips = {
-        "clip_norm": _positive(optimizer.clipnorm),
-        "clip_value": _positive(optimizer.clipvalue),
-        "global_clip_norm": _positive(optimizer.global_clipnorm),
-    }
+    read = Optimizer(
+        "sgd" if name == "sgd" else "adam" if name == "adam" else "adamw",
+        weight_decay=None if optimizer.weight_decay is None else float(optimizer.weight_decay),
+        clip_norm=_positive(optimizer.clipnorm),
+        clip_value=_positive(optimizer.clipvalue),
+        global_clip_norm=_positive(optimizer.global_clipnorm),
+    )
     if name == "sgd":
-        nesterov = bool(optimizer.nesterov)
-        return Optimizer("sgd", momentum=float(optimizer.momentum), nesterov=nesterov, weight_decay=decay, **clips)
-    betas = {"beta_1": float(optimizer.beta_1), "beta_2": float(optimizer.beta_2), "epsilon": float(optimizer.epsilon)}
-    return Optimizer("adam" if name == "adam" else "adamw", weight_decay=decay, **betas, **clips)
+        return dataclasses.replace(read, momentum=float(optimizer.momentum), nesterov=bool(optimizer.nesterov))
+    return dataclasses.replace(
+        read, beta_1=float(optimizer.beta_1), beta_2=float(optimizer.beta_2), epsilon=float(optimizer.epsilon)
+    )
 
 
 def _positive(value: Any) -> float | None:

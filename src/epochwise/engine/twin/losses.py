@@ -63,8 +63,7 @@ def _wanted(loss: Loss, output: Array, y: Array) -> Array:
 
 def _clipped(output: Array) -> tuple[Array, Array]:
     """Probabilities within the borders, and where they were. NaN counts as within, so that it goes on into the gradient."""
-    kind = output.dtype.type
-    low, high = kind(CLIP), kind(1 - CLIP)
+    low, high = np.float32(CLIP), np.float32(1 - CLIP)  # in float64 too: the upper one is 1 - 1.19e-7 as Keras has it
     return np.clip(output, low, high), ~((output < low) | (output > high))
 
 

@@ -35,6 +35,9 @@ class PlainTrainer:
         state: what is trained.
     """
 
+    name = "plain"
+    threads = 1
+
     def __init__(self, network: Network, state: State, dtype: DTypeLike = np.float32, keep: Keep = drawn_mask) -> None:
         self.network = network
         self.state = state
