@@ -41,7 +41,13 @@ class CompiledTrainer:
     """Trains a network with kernels compiled for this machine; see :class:`~epochwise.engine.trainer.Trainer`.
 
     The same numbers come out every time for the same number of threads.
+
+    Attributes:
+        name: of the engine.
+        threads: how many share a step, if it has as many samples.
     """
+
+    name = "epochwise"
 
     def __init__(
         self,
@@ -60,7 +66,8 @@ class CompiledTrainer:
             lanes: length of vectors; by default the longest that the processor has.
             progress: is told how many kernels are ready, and of how many, while they are compiled.
         """
-        self._network, self._state, self._threads, self._progress = network, state, threads, progress
+        self.threads = threads
+        self._network, self._state, self._progress = network, state, progress
         self._library = Library(this_target(lanes))
         self._ready: dict[_Kind, _Ready] = {}
 
@@ -116,7 +123,7 @@ class CompiledTrainer:
     def _for(self, data: Data, batch_size: int) -> _Ready:
         kind = _Kind(batch_size, data.weight is not None, data.x.dtype == np.uint8)
         if kind not in self._ready:
-            threads = max(1, min(self._threads, batch_size))
+            threads = max(1, min(self.threads, batch_size))
             made = plan(
                 self._network, self._library.target, batch_size, threads, weighted=kind.weighted, bytes_in=kind.bytes_in
             )

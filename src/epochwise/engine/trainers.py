@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from epochwise.engine.compiled import CompiledTrainer
 from epochwise.engine.network import Network, State
 from epochwise.engine.trainer import Trainer
-from epochwise.engine.twin import PlainTrainer
+from epochwise.machines.host import host
 
 
 def trainer_for(network: Network, state: State, threads: int | None = None) -> Trainer:
@@ -15,4 +16,4 @@ def trainer_for(network: Network, state: State, threads: int | None = None) -> T
         state: its weights and the optimizer's arrays, trained in place.
         threads: how many to use at most; ``None`` for as many as there are cores to use.
     """
-    return PlainTrainer(network, state)
+    return CompiledTrainer(network, state, threads or host().cores)
