@@ -282,11 +282,14 @@ def convolution_input_gradient(
     place: Places,
     lanes: int,
     tile: int,
+    alone: bool,
 ) -> None:
     """Add to ``dx`` what each position gives to its window.
 
-    Lanes are input channels; ``weights`` lie as ``(filters, taps, channels)``.
+    Lanes are input channels; ``weights`` lie as ``(filters, taps, channels)``. With ``alone``, channels fill one vector: then
+    the weights of a tile are a fixed distance apart, which spares a register for each.
     """
+    apart = lanes if alone else channels
     with code.loop(place.first, place.last) as sample, code.loop(0, positions_in_all) as position:
         arriving = dy + (sample * dy_sample + position * dy_position)
         window = dx + (sample * x_sample + (starts + position).load())
@@ -297,6 +300,6 @@ def convolution_input_gradient(
                 number = (arriving + m).spread(lanes)
                 at = weights + ((m * taps_in_all + tap) * channels + channel)
                 for t, total in enumerate(sums):
-                    total.value = total.value + number * (at + channels * t).load(lanes)
+                    total.value = total.value + number * (at + apart * t).load(lanes)
             for there, total in zip(places, sums, strict=True):
                 there.store(total.value)

@@ -21,6 +21,12 @@ from epochwise.engine.stages.windows import Window, output_size, tap_tile
 _AXES = ("rows", "columns", "channels", "filters")
 """Of a kernel; a 1-D one has no rows."""
 
+_MORE_PIXELS = 1.4
+"""Pixels for each position up to which the gradient of the input is a convolution; above, it is scattered."""
+
+_SPARE_REGISTERS = 7
+"""Vector registers left free where a tile of taps fills the others."""
+
 _ROWS = {1: 8, 2: 8, 3: 6, 4: 6}
 """Rows of a register tile of the gradient of the kernel, by its vectors."""
 
@@ -176,7 +182,7 @@ def _plain_backward(c: _Convolution, relu: bool) -> None:
             )
         planning.train(operation.kernel)
     if c.x.gradient is not None:
-        if c.groups == 1 and operation.strides == (1, 1) and _fits_inside(c):
+        if c.groups == 1 and operation.strides == (1, 1) and _fits_inside(c) and _nearly_as_large(c):
             _input_gradient_by_convolution(c)
         else:
             _input_gradient_by_scattering(c)
@@ -191,6 +197,12 @@ def _reach(c: _Convolution) -> Pair:
 def _fits_inside(c: _Convolution) -> bool:
     """Whether the border is no wider than the kernel reaches, as that of "same" never is."""
     return all(max(sides) <= reach for sides, reach in zip(c.operation.padding, _reach(c), strict=True))
+
+
+def _nearly_as_large(c: _Convolution) -> bool:
+    """Whether there are nearly as many positions as pixels: otherwise most of a convolution back would be of zeros."""
+    pixels = c.x.form.blocks
+    return pixels <= _MORE_PIXELS * prod(c.out)
 
 
 def _input_gradient_by_convolution(c: _Convolution) -> None:
@@ -242,9 +254,10 @@ def _input_gradient_by_scattering(c: _Convolution) -> None:
     target = clear_target(planning, c.x, c.source)
     turned = planning.twin(operation.kernel, (c.groups, c.filters, c.taps, c.channels), c.axes("gftc"))
     lanes = _lanes(c, c.channels)
+    most = planning.target.registers - _SPARE_REGISTERS
     for group in range(c.groups):
         planning.add_backward(
-            gradients.convolution_input_gradient(lanes=lanes, tile=tap_tile(c.taps)),
+            gradients.convolution_input_gradient(lanes=lanes, tile=tap_tile(c.taps, most), alone=c.channels == lanes),
             dx=_from(target, group * c.channels),
             weights=_from(turned.values, group * c.filters * c.taps * c.channels),
             dy=_from(y.gradient, group * c.filters),

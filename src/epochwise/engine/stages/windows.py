@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from epochwise.engine.forms import Form
 from epochwise.engine.network import Pair
 
-_MOST_TAPS = 9
-"""Taps whose gradients are kept in registers at once."""
+FEW_TAPS = 9
+"""Taps that are kept in registers at once, with their weights."""
 
 
 class Window:
@@ -50,6 +50,6 @@ def output_size(form: Form, kernel: Pair, strides: Pair, dilation: Pair) -> Pair
     return rows, columns
 
 
-def tap_tile(taps: int) -> int:
-    """Taps handled at once: a divisor of their number."""
-    return max(tile for tile in range(1, _MOST_TAPS + 1) if taps % tile == 0)
+def tap_tile(taps: int, most: int = FEW_TAPS) -> int:
+    """Taps handled at once: a divisor of their number, at most so many."""
+    return max(tile for tile in range(1, most + 1) if taps % tile == 0)
