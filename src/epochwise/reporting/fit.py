@@ -31,7 +31,7 @@ def setting(record: Fit) -> list[tuple[str, str]]:
     """What was trained with what, by label."""
     backend = FRAMEWORKS.get(record.backend, record.backend)
     if record.engine == WITH_KERAS:
-        engine = f"none: Keras on {backend} trained it"
+        engine = f"none: {backend} trained it"
     else:
         threads = "1 thread" if record.threads == 1 else f"{record.threads} threads"
         engine = f"{record.engine}, {threads}; conventions of {backend}"
