@@ -35,3 +35,9 @@ def test_settings(workers, backend, check, case):
 def test_fitting(workers, backend, check, case):
     """``epochwise.fit`` against ``model.fit``."""
     passes(workers, backend, "fitting", check, case)
+
+
+@on_backends("support")
+def test_support(workers, backend, check, case):
+    """What is not covered, and how that is said."""
+    passes(workers, backend, "support", check, case)

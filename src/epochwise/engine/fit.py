@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import warnings
 from collections.abc import Mapping
 from functools import partial
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from epochwise.engine.interrupts import Interrupts
-from epochwise.engine.run import Run
+from epochwise.engine.run import Run, means
 from epochwise.engine.samples import prepared
 from epochwise.engine.sources import Arrays, Source, split
 from epochwise.engine.support import Support
@@ -98,6 +99,25 @@ def fit(
     """
     given = {name: value for name, value in locals().items() if name not in ("model", "fallback", "threads")}
     return fitted(model, fallback=fallback, threads=threads, **given).history
+
+
+def keras_arguments(**given: Any) -> dict[str, Any]:
+    """All arguments of ``model.fit``: those given, and the others as they are by default."""
+    parameters = inspect.signature(fit).parameters.values()
+    own = {"model", "fallback", "threads"}
+    return {parameter.name: parameter.default for parameter in parameters if parameter.name not in own} | given
+
+
+def evaluated(model: Any, x: Any, y: Any, batch_size: int, by: Fitted) -> dict[str, float]:
+    """Loss and metrics of a model on arrays, by what trained it."""
+    from epochwise.engine import keras as models
+
+    reading, _ = models.read(model)
+    if reading is None or by.engine == "keras":
+        logs: dict[str, float] = model.evaluate(x, y, batch_size=batch_size, verbose=0, return_dict=True)
+        return logs
+    data = prepared(reading.network, x, y, whole=reading.whole, prefix="test ")
+    return means(reading.network, trainer_for(reading.network, reading.state(), by.threads).evaluate(data, batch_size))
 
 
 def fitted(model: Any, *, fallback: bool, threads: int | None, **given: Any) -> Fitted:

@@ -141,7 +141,7 @@ def _read(model: Any) -> tuple[Reading | None, Support]:
     metrics: tuple[Metric, ...] = ()
     if model.compiled:
         loss = read_loss(model, output, sketch)
-        shape = sketch.shapes[output]
+        shape = () if output is None else sketch.shapes[output]
         metrics = read_metrics(model, loss, shape, sketch) if shape else ()
         if loss.kind == "sparse_categorical_crossentropy" and len(shape) > 1:
             sketch.refuse("loss", f"{loss.kind} of outputs {shape}: several places with a class each; covered is one")
@@ -151,7 +151,7 @@ def _read(model: Any) -> tuple[Reading | None, Support]:
             known = {id(variable) for variable in model.optimizer._trainable_variables}
             if not all(id(variable) in known for variable in variables):
                 sketch.refuse("optimizer", "built for other weights than those that are trained now; model.compile() again")
-    if sketch.reasons or loss is None:
+    if sketch.reasons or loss is None or output is None:
         return None, Support(tuple(sketch.reasons))
     weights = tuple(
         dataclasses.replace(weight, decays=decays(model.optimizer, variable)) if weight.trained else weight

@@ -21,8 +21,8 @@ _FLOAT = "float32"
 _SAMPLE_TYPES = (_FLOAT, "uint8", "int32", "int64")
 
 
-def sketched(model: Any) -> tuple[Sketch, int]:
-    """The operations of a built model, and the tensor that is its answer.
+def sketched(model: Any) -> tuple[Sketch, int | None]:
+    """The operations of a built model, and the tensor that is its answer (``None`` where its graph cannot be followed).
 
     What is not covered is noted in the sketch; layers behind it are looked at as well.
     """
@@ -39,7 +39,7 @@ def sketched(model: Any) -> tuple[Sketch, int]:
             "model",
             f"{type(model).__name__} is a class of its own; covered are keras.Sequential and keras.Model(inputs, outputs)",
         )
-        return sketch, sketch.tensor(())
+        return sketch, None
     inputs, outputs = list(graph.inputs), list(graph.outputs)
     for tensors, kind in ((inputs, "inputs"), (outputs, "outputs")):
         if len(tensors) != 1:
@@ -55,7 +55,7 @@ def sketched(model: Any) -> tuple[Sketch, int]:
     if sketch.reasons and not (known and len(inputs) == 1 and len(outputs) == 1):
         for layer in _all_layers(model):  # at least their kinds and options can be told
             _check_layer(layer, sketch)
-        return sketch, sketch.tensor(())
+        return sketch, None
     start = sketch.tensor(int(size) for size in sample)
     (end,) = _walk(graph, [start], sketch)
     return sketch, end

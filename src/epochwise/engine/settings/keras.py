@@ -45,14 +45,14 @@ _ENDINGS = ("softmax", "sigmoid")
 _OPTIMIZERS = {"SGD": "sgd", "Adam": "adam", "AdamW": "adamw"}
 
 
-def read_loss(model: Any, output: int, sketch: Sketch) -> Loss:
+def read_loss(model: Any, output: int | None, sketch: Sketch) -> Loss:
     """The loss, with the tensor of logits where the backend finds them behind the output.
 
     Keras on TensorFlow takes the logits behind any last softmax or sigmoid (``_keras_logits``), whatever the loss was told of
     ``from_logits``. JAX and PyTorch take the probabilities as they are, and clip them to ``[1e-7, 1 - 1e-7]``.
     """
     found = _plain_loss(model, sketch)
-    if found is None or found.kind == "mean_squared_error":
+    if found is None or output is None or found.kind == "mean_squared_error":
         return found or Loss("mean_squared_error")
     ending = sketch.maker(output)
     kind = ending.kind if isinstance(ending, Activation) and ending.kind in _ENDINGS else None
