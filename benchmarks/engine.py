@@ -6,12 +6,12 @@
     python benchmarks/engine.py --json benchmarks/results/DATE-engine.json
 
 Every contender is a process of its own that waits until it is its turn, and the turns go round: A B C A B C. A turn is as
-many steps as take about ``--seconds``, and at least 75. The table has the median of the turns in seconds per epoch, and how many
-times longer than the engine each takes.
+many steps as take about ``--seconds``, and at least 75. The table has the median of the turns in seconds per epoch, and how
+many times longer than the engine each takes.
 
-Contenders: Keras on TensorFlow as it comes, and with ``steps_per_execution``; Keras on JAX; Keras on PyTorch; plain PyTorch, and
-compiled (``--compiled``; it needs a C++ compiler and minutes). The roofline is the time of the multiply-accumulates at this
-machine's measured peak (`epochwise machine`).
+Contenders: Keras on TensorFlow as it comes, and with ``steps_per_execution``; Keras on JAX; Keras on PyTorch; plain PyTorch,
+and compiled (``--compiled``; it needs a C++ compiler and minutes). The roofline is the time of the multiply-accumulates at
+this machine's measured peak (`epochwise machine`).
 """
 
 from __future__ import annotations
@@ -245,9 +245,8 @@ def show(row: dict[str, Any]) -> None:
     medians = {who: statistics.median(turns) for who, turns in row["epoch_seconds"].items()}
     engine = medians["engine"]
     best = min(seconds for who, seconds in medians.items() if who != "engine")
-    print(
-        f"\n{row['work']}, batch {row['batch']}: engine {engine:.3f} s an epoch, {engine / row['roofline_seconds']:.2f} x roofline"
-    )
+    above = engine / row["roofline_seconds"]
+    print(f"\n{row['work']}, batch {row['batch']}: engine {engine:.3f} s an epoch, {above:.2f} times the roofline")
     for who, seconds in medians.items():
         turns = row["epoch_seconds"][who]
         print(f"  {who:42s} {seconds:8.3f} s  ({min(turns):.3f}-{max(turns):.3f})  {seconds / engine:6.2f} x")

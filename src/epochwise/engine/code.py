@@ -172,12 +172,6 @@ class Code:
             yield
 
     @contextmanager
-    def either(self, condition: Bool) -> Iterator[tuple[Any, Any]]:
-        """Two blocks, of which one runs: if it holds, and if not."""
-        with self.builder.if_else(condition.value) as blocks:
-            yield blocks
-
-    @contextmanager
     def until(self, condition: Callable[[], Bool]) -> Iterator[None]:
         """Over and over until it holds; it is looked at before each time."""
         builder, function = self.builder, self._function
@@ -216,9 +210,9 @@ class Code:
         """A word that threads share, and all that was written before it."""
         return Int(self, self.builder.load_atomic(at.value, "acquire", 8, typ=INT))
 
-    def atomic_store(self, at: Longs, number: int) -> None:
-        """Write a word that threads share, after all that was written before."""
-        self.builder.atomic_rmw("xchg", at.value, ir.Constant(INT, number), "release")
+    def atomic_max(self, at: Longs, number: Int) -> Int:
+        """Raise a word that threads share to this number, if it is less; what was there before."""
+        return Int(self, self.builder.atomic_rmw("max", at.value, number.value, "acq_rel"))
 
     # How denormal numbers are treated (x86 only)
 

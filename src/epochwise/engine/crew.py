@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epochwise.engine.code import Call, Place
-from epochwise.engine.kernels.course import SYNC_WORDS, course
+from epochwise.engine.kernels.course import CLAIM_WORDS, course
 from epochwise.engine.library import Library
 from epochwise.engine.plan import Program
 
@@ -33,18 +33,20 @@ class Crew:
 
     def run(self, program: Program, first_step: int, last_step: int, samples: int, batch: int) -> None:
         """Run these steps of a program, over ``samples`` samples in batches; returns when all threads are done."""
-        sync = np.zeros(SYNC_WORDS, np.int64)
+        done, claims = np.zeros(CLAIM_WORDS, np.int64), np.zeros((self.threads, CLAIM_WORDS), np.int64)
         arguments = Call(
             course(),
             {
+                "stretches": program.stretches,
+                "stretches_in_all": len(program.stretches),
                 "parts": program.parts,
-                "parts_in_all": len(program.parts),
-                "operations": program.operations,
+                "calls": program.calls,
                 "first_step": first_step,
                 "last_step": last_step,
                 "samples": samples,
                 "batch": batch,
-                "sync": sync,
+                "done": done,
+                "claims": claims,
                 "give_way": self._give_way,
             },
         ).words()

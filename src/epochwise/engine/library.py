@@ -48,7 +48,7 @@ class Library:
 
         Args:
             variants: which.
-            progress: is told how many are done, and of how many, before each.
+            progress: is told how many are done, and of how many, before each and at the end.
         """
         wanted = list(dict.fromkeys(variants))
         missing = self.missing(wanted)
@@ -56,6 +56,8 @@ class Library:
             if progress is not None:
                 progress(number, len(missing))
             self._addresses[variant] = self._link(self._object(variant))
+        if missing and progress is not None:
+            progress(len(missing), len(missing))
         return {variant: self._addresses[variant] for variant in wanted}
 
     def _object(self, variant: Variant) -> bytes:

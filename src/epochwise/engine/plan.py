@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from epochwise.engine.code import Call, Variant
-from epochwise.engine.kernels.course import OPERATION_WORDS, PART_WORDS
 from epochwise.engine.network import Float32
 
 ALIGNMENT = 64
@@ -43,27 +42,31 @@ class Program:
     """Parts as the machine reads them.
 
     Attributes:
-        parts, operations: tables of words, see ``kernels/course.py``.
-        arguments: the arguments of each operation.
-        calls: what ``arguments`` points to, kept alive.
+        stretches, parts, calls: tables of words, see ``kernels/course.py``.
+        arguments: those of each call.
+        planned: what ``arguments`` points to, kept alive.
     """
 
+    stretches: NDArray[np.int64]
     parts: NDArray[np.int64]
-    operations: NDArray[np.int64]
-    arguments: list[NDArray[np.int64]] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
+    calls: NDArray[np.int64]
+    arguments: list[NDArray[np.int64]]
+    planned: list[Call]
 
 
-def program(parts: list[Part], addresses: dict[Variant, int]) -> Program:
+def program(planned: list[Part], addresses: dict[Variant, int]) -> Program:
     """Tables for these parts, with the addresses of their kernels."""
-    calls = [call for part in parts for call in part.calls]
-    arguments = [call.words() for call in calls]
-    operations = np.zeros((max(len(calls), 1), OPERATION_WORDS), np.int64)
-    for row, call, words in zip(operations, calls, arguments, strict=False):
-        row[:] = addresses[call.variant], words.ctypes.data, call.items, call.unit
-    table = np.zeros((max(len(parts), 1), PART_WORDS), np.int64)
-    first = 0
-    for row, part in zip(table, parts, strict=False):
-        row[:] = first, first + len(part.calls), part.group, part.wait
-        first += len(part.calls)
-    return Program(table, operations, arguments, calls)
+    listed = [call for part in planned for call in part.calls]
+    arguments = [call.words() for call in listed]
+    calls = np.array(
+        [
+            (addresses[call.variant], words.ctypes.data, call.items, call.unit)
+            for call, words in zip(listed, arguments, strict=True)
+        ],
+        np.int64,
+    )
+    ends = np.cumsum([len(part.calls) for part in planned])
+    parts = np.array([(end - len(part.calls), end, part.group, 0) for part, end in zip(planned, ends, strict=True)], np.int64)
+    waits = [number for number, part in enumerate(planned, start=1) if part.wait]
+    stretches = np.array(list(zip([0, *waits], waits, strict=False)), np.int64)
+    return Program(stretches, parts, calls, arguments, listed)
