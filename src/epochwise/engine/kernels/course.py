@@ -1,9 +1,9 @@
 """The kernel that runs all others: steps, stretches of a step, parts of a stretch, and the calls of a part.
 
 Every thread runs it at once. The work of a stretch is cut into as many shares as there are threads, and all shares of a
-stretch are done before the next one begins. In a part over samples, a share is a run of the step's samples, which go through all calls
-of the part a group at a time, so that a group stays in cache. In a part over slices, it is a slice of each call's items (rows of
-weights, say).
+stretch are done before the next one begins. In a part over samples, a share is a run of the step's samples, which go through
+all calls of the part a group at a time, so that a group stays in cache. In a part over slices, it is a slice of each call's
+items (rows of weights, say).
 
 Each thread takes the share of its own number, and after it any share that nobody has begun. So a thread that the system keeps
 from running, on a busy machine, holds the others up for one share at most. What a share is depends on nothing but the number of
