@@ -71,18 +71,13 @@ def _asker(schedule: Any) -> tuple[Callable[[Any], Float32], int]:
 def _compiled(schedule: Any) -> Callable[[Any], Float32] | None:
     """The schedule over an array of steps, as one call of the backend; ``None`` where there is no such way."""
     if keras.backend.backend() == "jax":
-        import jax
+        from epochwise.engine.schedules.jax import mapped
 
-        many = jax.jit(lambda steps: jax.lax.map(lambda step: jax.numpy.asarray(schedule(step), "float32"), steps))
-        return lambda steps: np.asarray(many(steps.astype("int32")), np.float32)
+        return mapped(schedule)
     if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+        from epochwise.engine.schedules.tensorflow import mapped
 
-        @tf.function
-        def mapped(steps: Any) -> Any:
-            return tf.map_fn(lambda step: tf.cast(schedule(step), tf.float32), steps, fn_output_signature=tf.float32)
-
-        return lambda steps: np.asarray(mapped(tf.constant(steps, tf.int64)), np.float32)
+        return mapped(schedule)
     if not type(schedule).__module__.startswith("keras."):
         return None
     # Keras's own schedules are formulas of the step. Most of them take all steps as one tensor; the others raise.
