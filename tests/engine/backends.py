@@ -59,6 +59,15 @@ def checks(topic):
     return found
 
 
+LONG = {"check_hundreds_of_steps": ("nesterov", "adamw")}
+"""Checks that take seconds a case, with the cases that are run in any event; the rest is for `make test-long`."""
+
+
+def _marks(backend, check, case):
+    marks = [getattr(pytest.mark, backend)]
+    return marks if check not in LONG or case in LONG[check] else [*marks, pytest.mark.long]
+
+
 def _plural(name):
     return (name + ("es" if name.endswith("s") else "s")).upper()
 
@@ -68,7 +77,7 @@ def on_backends(topic):
     return pytest.mark.parametrize(
         ("backend", "check", "case"),
         [
-            pytest.param(backend, check, case, marks=getattr(pytest.mark, backend), id=f"{backend}-{check[6:]}-{case}")
+            pytest.param(backend, check, case, marks=_marks(backend, check, case), id=f"{backend}-{check[6:]}-{case}")
             for backend in BACKENDS
             for check, case in checks(topic)
         ],

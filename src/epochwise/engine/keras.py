@@ -15,7 +15,8 @@ import numpy as np
 
 from epochwise.engine.graphs.keras import sketched
 from epochwise.engine.network import Float32, Metric, Network, Optimizer, State
-from epochwise.engine.settings.keras import decays, learning_rates, read_loss, read_metrics, read_optimizer, slots_of
+from epochwise.engine.schedules.keras import Rates
+from epochwise.engine.settings.keras import decays, read_loss, read_metrics, read_optimizer, slots_of
 from epochwise.engine.support import Reason, Support
 from epochwise.errors import NotAModelError, UsageError
 
@@ -35,6 +36,7 @@ class Reading:
     network: Network
     variables: tuple[Any, ...]
     whole: bool = False
+    _rates: Rates = dataclasses.field(default_factory=Rates)
 
     def state(self) -> State:
         """Copies of the model's weights and of its optimizer's arrays, which is built if it was not."""
@@ -83,7 +85,7 @@ class Reading:
 
     def learning_rates(self, first: int, steps: int) -> Float32:
         """Of each of the next steps; a schedule is asked with the number of each step."""
-        return learning_rates(self.model.optimizer, first, steps)
+        return self._rates.of(self.model.optimizer, first, steps)
 
     def _optimizer(self) -> Any:
         optimizer = self.model.optimizer

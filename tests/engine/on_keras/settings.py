@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import layers, losses, optimizers
 
+from epochwise.engine.schedules.keras import Rates
 from epochwise.engine.trainer import Data
 from epochwise.engine.twin import PlainTrainer
 from tests.engine.on_keras.parity import compare, covered, rates, same, sequential, shaken
@@ -149,3 +150,45 @@ def check_resuming():
     for place, (a, b) in enumerate(zip(plain.variables, mixed.variables, strict=True)):
         same(keras.ops.convert_to_numpy(b.value), keras.ops.convert_to_numpy(a.value), 1e-5, f"variable {place}")
     assert int(mixed.optimizer.iterations) == int(plain.optimizer.iterations) == 18
+
+
+class Stairs(optimizers.schedules.LearningRateSchedule):
+    """A schedule of the user's own, with Python's own conditions, which no backend can compile."""
+
+    def __call__(self, step):
+        return 0.1 if int(step) % 100 < 50 else 0.01
+
+    def get_config(self):
+        return {}
+
+
+SCHEDULES = {
+    "exponential": lambda: optimizers.schedules.ExponentialDecay(0.1, 100, 0.5, staircase=True),
+    "piecewise": lambda: optimizers.schedules.PiecewiseConstantDecay([1000, 1100], [0.1, 0.03, 0.01]),
+    "cosine": lambda: optimizers.schedules.CosineDecay(0.01, 900, warmup_target=0.05, warmup_steps=1000),
+    "restarts": lambda: optimizers.schedules.CosineDecayRestarts(0.01, 60),
+    "polynomial": lambda: optimizers.schedules.PolynomialDecay(0.1, 500, cycle=True),
+    "inverse": lambda: optimizers.schedules.InverseTimeDecay(0.1, 10, 0.5),
+    "own": Stairs,
+}
+
+
+def check_schedule(schedule):
+    """Many steps at once are what the schedule says of each, also across blocks and after another schedule."""
+    made = SCHEDULES[schedule]()
+    optimizer, rates = optimizers.SGD(optimizers.schedules.ExponentialDecay(0.3, 7, 0.9)), Rates()
+    rates.of(optimizer, 0, 3)
+    optimizer = optimizers.SGD(made)
+    for first, steps in ((0, 5), (1015, 15), (5, 2), (2047, 1)):
+        found = rates.of(optimizer, first, steps)
+        told = [float(made(keras.ops.convert_to_tensor(step))) for step in range(first, first + steps)]
+        assert found.shape == (steps,)
+        same(found, np.array(told), 1e-7, f"steps from {first}")
+
+
+def check_rates_that_are_set():
+    """A number is read each time, as callbacks may set it."""
+    optimizer, rates = optimizers.SGD(0.5), Rates()
+    assert rates.of(optimizer, 0, 2).tolist() == [0.5, 0.5]
+    optimizer.learning_rate = 0.25
+    assert rates.of(optimizer, 0, 2).tolist() == [0.25, 0.25]

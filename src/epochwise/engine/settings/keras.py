@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
-from epochwise.engine.network import Activation, Float32, Loss, LossKind, Metric, MetricKind, Optimizer
+from epochwise.engine.network import Activation, Loss, LossKind, Metric, MetricKind, Optimizer
 from epochwise.engine.sketch import Sketch
 
 _LOSSES: dict[Any, LossKind] = {
@@ -163,7 +162,7 @@ def _metric(given: Any, loss: Loss, output_shape: Sequence[int], weighted: bool,
 
 
 def read_optimizer(model: Any, sketch: Sketch) -> Optimizer:
-    """The optimizer without its learning rate, which :func:`learning_rates` gives step by step."""
+    """The optimizer without its learning rate, which is given step by step (``schedules``)."""
     optimizer = model.optimizer
     kind = type(optimizer)
     name = _OPTIMIZERS.get(kind.__name__)
@@ -204,18 +203,3 @@ def slots_of(optimizer: Any, kind: str, variable: Any) -> list[Any]:
     if kind == "sgd":
         return [optimizer.momentums[place]] if optimizer.momentum else []
     return [optimizer._momentums[place], optimizer._velocities[place]]
-
-
-def learning_rates(optimizer: Any, first: int, steps: int) -> Float32:
-    """The learning rate of each of the steps that follow; a schedule is asked for each."""
-    rate = optimizer._learning_rate
-    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-        made = [float(keras.ops.convert_to_numpy(rate(_whole(step)))) for step in range(first, first + steps)]
-        return np.array(made, np.float32)
-    if isinstance(rate, keras.Variable) or not callable(rate):
-        return np.full(steps, float(keras.ops.convert_to_numpy(rate)), np.float32)
-    return np.array([float(keras.ops.convert_to_numpy(rate())) for _ in range(steps)], np.float32)
-
-
-def _whole(step: int) -> Any:
-    return keras.ops.convert_to_tensor(step, dtype="int32" if keras.backend.backend() == "jax" else "int64")
