@@ -22,8 +22,8 @@ HEAD = """\
 
 `--json FILE` writes the result of a verb as JSON; `--json -` writes it to standard output, and nothing else. Every result has a
 field `schema` (`epochwise/count/1`, `epochwise/counts/1` for several models, `epochwise/machine/1`, `epochwise/explain/1`,
-`epochwise/compare/1`, `epochwise/demo/1`). The number at its end is the version: `epochwise report FILE` and
-`epochwise.load("result.json")` read version 1 of each, and refuse any other.
+`epochwise/compare/1`, `epochwise/demo/1`, `epochwise/fit/1`). The number at its end is the version: `epochwise report FILE`
+and `epochwise.load("result.json")` read version 1 of each, and refuse any other.
 
 In the tables, "or null" means that a figure may be unknown; it is then `null` and never 0. "list of" is a JSON array, and a
 "table by name" is a JSON object whose keys are names. Times are seconds, sizes are bytes, and 1 MAC (multiply-accumulate) is 2

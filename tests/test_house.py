@@ -43,6 +43,7 @@ PUBLIC = [
     "count",
     "demo",
     "explain",
+    "fit",
     "load",
     "machine",
     "watch",

@@ -7,6 +7,7 @@ The verbs are functions, and each returns a record::
     epochwise.compare({"mlp": a, "cnn": b}, x, y)     why the second takes k times the first
     epochwise.callbacks.Explain()                     the same inside your own model.fit
     epochwise.watch()                                 and around your own loop of PyTorch or JAX
+    epochwise.fit(model, x, y, epochs=5)              train with the engine
     epochwise.machine()                               what this computer can do
     epochwise.demo()                                  the question that started it, answered here
     epochwise.load("result.json")                     a saved result
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from epochwise import callbacks
     from epochwise.counting import count
     from epochwise.counting.counts import Counts
+    from epochwise.engine.fit import fit
     from epochwise.errors import EpochwiseError
     from epochwise.explaining.compare import compare
     from epochwise.explaining.demo import run_demo as demo
@@ -46,6 +48,7 @@ __all__ = [
     "count",
     "demo",
     "explain",
+    "fit",
     "load",
     "machine",
     "watch",
@@ -63,6 +66,7 @@ _HOMES = {
     "count": ("counting", "count"),
     "demo": ("explaining.demo", "run_demo"),
     "explain": ("explaining.explain", "explain"),
+    "fit": ("engine.fit", "fit"),
     "load": ("reporting.records", "load"),
     "machine": ("machines", "machine"),
     "watch": ("observing.watching", "watch"),

@@ -7,6 +7,7 @@
     │   ├── ModelNotFoundError          no such file, module or function
     │   ├── NotAModelError              the function gave something else
     │   ├── ModelDoesNotFitError        the model does not accept the data
+    │   ├── NotCoveredError             the engine does not train this model
     │   ├── BudgetTooSmallError         --seconds is too small for one block
     │   └── OutputExistsError           the output file is there; --force was not given
     ├── ModelFailedError            3   the user's own code raised
@@ -78,6 +79,10 @@ class NotAModelError(UsageError):
 
 class ModelDoesNotFitError(UsageError):
     """The model does not accept the data."""
+
+
+class NotCoveredError(UsageError):
+    """The engine does not train this model; the message names every layer and option that it does not cover."""
 
 
 class BudgetTooSmallError(UsageError):

@@ -16,6 +16,7 @@ from epochwise.counting.counts import (
     Work,
 )
 from epochwise.counting.side_by_side import side_by_side
+from epochwise.engine.result import Epoch, Fit, Score
 from epochwise.explaining.compare import explain_ratio
 from epochwise.explaining.explain import explain_measured
 from epochwise.explaining.explanation import Comparison, Demo, QuestionAnswer
@@ -352,4 +353,40 @@ EXPLANATIONS = {
     "mlp": alone,
     "without_profile": lambda: alone(second=True, profile=False),
     "deep": explained_deep,
+}
+
+
+def fit(**changes):
+    """A training run of two epochs."""
+    return replace(
+        Fit(
+            name="cnn",
+            engine="compiled",
+            threads=2,
+            backend="jax",
+            batch_size=32,
+            samples=54000,
+            data="fashion-mnist: the four files of Fashion-MNIST; uint8 divided by 255",
+            seed=0,
+            parameters=1234,
+            epochs=(
+                Epoch(0.6412, 0.7731, 0.4412, Score(0.4801, 0.8312)),
+                Epoch(0.4503, 0.8402, 0.4377, Score(0.4211, 0.8533)),
+            ),
+            test=Score(0.4402, 0.8444),
+        ),
+        **changes,
+    )
+
+
+FITS = {
+    "fit": fit,
+    "fit_of_keras": lambda: fit(
+        name="<b>hostile & long</b> " * 4,
+        engine="keras",
+        threads=None,
+        epochs=(Epoch(None, None, 12.25),),
+        test=None,
+        notes=("Keras trains this model, not the engine, which does not cover: dense: activation silu.",),
+    ),
 }

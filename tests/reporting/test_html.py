@@ -22,6 +22,7 @@ RECORDS = {
     "counts_several": samples.several,
     "machine": lambda: samples.MACHINE,
 }
+RECORDS |= samples.FITS
 RECORDS |= {f"explain_{name}": record for name, record in samples.EXPLANATIONS.items()}
 PAGES: dict[str, str] = {}
 

@@ -16,6 +16,7 @@ RECORDS = {
     "counts": samples.nested,
     "several": samples.several,
     "machine": lambda: samples.MACHINE,
+    **samples.FITS,
 }
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _DRAWN_BY = {
     "count": ("counts", "render"),
     "counts": ("side_by_side", "render"),
+    "fit": ("fit", "render"),
     "machine": ("machine", "view"),
     "explain": ("explanation", "render"),
     "compare": ("comparison", "render"),

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from epochwise.counting.counts import Counts
 from epochwise.counting.side_by_side import SideBySide
+from epochwise.engine.result import Fit
 from epochwise.explaining.explanation import Comparison, Demo, Explanation
 from epochwise.explaining.reuse import reuse_sentence, sample_word
 from epochwise.machines.machine import Machine
-from epochwise.reporting import contents, figures, palette, side_by_side
+from epochwise.reporting import contents, figures, fit, palette, side_by_side
 from epochwise.reporting.counts import MEMORY, largest_batch_text, macs_per_parameter, not_counted
 from epochwise.reporting.demo import QUESTIONS, factor_cell, factor_names
 from epochwise.reporting.factor_chart import NARROW
@@ -46,7 +47,7 @@ def page(record: AnyRecord) -> str:
     """The record as an HTML document.
 
     Args:
-        record: counts of one model or of several, a machine, an explanation, a comparison, or a demo.
+        record: counts of one model or of several, a machine, an explanation, a comparison, a demo, or a training run.
     """
     if isinstance(record, Comparison):
         return _filled("comparison.html", title=contents.headline(record), item=_comparison(record))
@@ -55,6 +56,8 @@ def page(record: AnyRecord) -> str:
         return _filled("explanation.html", title=title, item=_explanation(record))
     if isinstance(record, Demo):
         return _demo(record)
+    if isinstance(record, Fit):
+        return _fit(record)
     if isinstance(record, SideBySide):
         return _side_by_side(record)
     if isinstance(record, Counts):
@@ -155,6 +158,12 @@ def _explanation(explanation: Explanation) -> dict[str, Any]:
         "counts": [_counts(model.counts)],
         "machine": _machine(explanation.machine),
     }
+
+
+def _fit(record: Fit) -> str:
+    heads, *rows = fit.epoch_rows(record)
+    told = {"setting": fit.setting(record), "outcome": fit.outcome(record)}
+    return _filled("fit.html", title=f"{record.name}, trained", record=record, heads=heads, rows=rows, **told)
 
 
 def _side_by_side(record: SideBySide) -> str:

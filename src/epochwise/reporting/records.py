@@ -9,12 +9,13 @@ import msgspec
 
 from epochwise.counting.counts import Counts
 from epochwise.counting.side_by_side import SideBySide
+from epochwise.engine.result import Fit
 from epochwise.errors import RecordError, UsageError
 from epochwise.explaining.explanation import Comparison, Demo, Explanation
 from epochwise.machines.machine import Machine
 from epochwise.records import Record
 
-AnyRecord = Counts | SideBySide | Machine | Explanation | Comparison | Demo
+AnyRecord = Counts | SideBySide | Machine | Explanation | Comparison | Demo | Fit
 
 KINDS: dict[str, type[AnyRecord]] = {
     "count": Counts,
@@ -23,6 +24,7 @@ KINDS: dict[str, type[AnyRecord]] = {
     "explain": Explanation,
     "compare": Comparison,
     "demo": Demo,
+    "fit": Fit,
 }
 """By the middle of the schema: ``epochwise/count/1``."""
 VERSION = 1

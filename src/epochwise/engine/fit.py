@@ -1,0 +1,276 @@
+"""``epochwise.fit``: ``model.fit`` by the engine, with the same arguments and the same outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from epochwise.engine.interrupts import Interrupts
+from epochwise.engine.run import Run, means
+from epochwise.engine.samples import prepared
+from epochwise.engine.sources import Arrays, Source, split
+from epochwise.engine.support import Support
+from epochwise.engine.trainers import trainer_for
+from epochwise.errors import NotCoveredError, UsageError
+
+if TYPE_CHECKING:
+    from epochwise.engine.keras import Reading
+
+_WITH_LABELS, _WITH_WEIGHTS = 2, 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What a run leaves behind beside the trained model.
+
+    Attributes:
+        history: Keras's ``History``.
+        engine: what trained: the trainer's name, or ``keras``.
+        threads: how many it used; ``None`` where Keras decides.
+    """
+
+    history: Any
+    engine: str
+    threads: int | None
+
+
+def fit(
+    model: Any,
+    x: Any = None,
+    y: Any = None,
+    batch_size: int | None = None,
+    epochs: int = 1,
+    verbose: Any = "auto",
+    callbacks: Any = None,
+    validation_split: float = 0.0,
+    validation_data: Any = None,
+    shuffle: bool | Literal["batch"] = True,
+    class_weight: Mapping[int, float] | None = None,
+    sample_weight: Any = None,
+    initial_epoch: int = 0,
+    steps_per_epoch: int | None = None,
+    validation_steps: int | None = None,
+    validation_batch_size: int | None = None,
+    validation_freq: Any = 1,
+    *,
+    fallback: bool = False,
+    threads: int | None = None,
+) -> Any:
+    """Train a compiled Keras model with the engine. Weights and optimizer state end up in the model.
+
+    All arguments but the last two mean what they mean to ``model.fit``, which may go on afterwards where this stopped.
+
+    Args:
+        model: a built (or Sequential) and compiled Keras model, on any backend.
+        x: samples ``(N, ...)`` as an array, lists or a tensor; or a ``tf.data.Dataset``, ``keras.utils.PyDataset``,
+            ``DataLoader`` or generator of batches ``(x, y)`` or ``(x, y, sample_weight)``.
+        y: labels, for arrays.
+        batch_size: samples of a step, 32 if not given; not for data that come in batches.
+        epochs: number of the last epoch.
+        verbose: ``"auto"``, 0, 1 or 2.
+        callbacks: Keras's, or your own.
+        validation_split: share of the samples, from the end, that is held back to validate with.
+        validation_data: ``(x, y)`` or ``(x, y, sample_weight)``, or batches as for ``x``.
+        shuffle: a new order of the samples in each epoch; ``"batch"`` keeps the samples of a batch together.
+        class_weight: weight of each class in the loss.
+        sample_weight: weight of each sample in the loss, ``(N,)``.
+        initial_epoch: how many epochs were done before.
+        steps_per_epoch: batches of an epoch, for data without an end.
+        validation_steps: the same for validation data.
+        validation_batch_size: of the validation, ``batch_size`` if not given.
+        validation_freq: every how many epochs to validate, or a list of epochs.
+        fallback: train with ``model.fit`` what the engine does not cover, and say so, instead of refusing it.
+        threads: how many to use at most; ``None`` for as many as there are cores to use.
+
+    Returns:
+        Keras's ``History``.
+
+    Raises:
+        NotAModelError: it is no Keras model.
+        NotCoveredError: the engine does not train it; the message names every layer and option.
+        UsageError: it is not compiled; arguments that do not go together.
+        DataError, ModelDoesNotFitError: data that cannot be trained on.
+    """
+    given = {name: value for name, value in locals().items() if name not in ("model", "fallback", "threads")}
+    return fitted(model, fallback=fallback, threads=threads, **given).history
+
+
+def keras_arguments(**given: Any) -> dict[str, Any]:
+    """All arguments of ``model.fit``: those given, and the others as they are by default."""
+    parameters = inspect.signature(fit).parameters.values()
+    own = {"model", "fallback", "threads"}
+    return {parameter.name: parameter.default for parameter in parameters if parameter.name not in own} | given
+
+
+def evaluated(model: Any, x: Any, y: Any, batch_size: int, by: Fitted) -> dict[str, float]:
+    """Loss and metrics of a model on arrays, by what trained it."""
+    from epochwise.engine import keras as models
+
+    reading, _ = models.read(model)
+    if reading is None or by.engine == "keras":
+        logs: dict[str, float] = model.evaluate(x, y, batch_size=batch_size, verbose=0, return_dict=True)
+        return logs
+    data = prepared(reading.network, x, y, whole=reading.whole, prefix="test ")
+    return means(reading.network, trainer_for(reading.network, reading.state(), by.threads).evaluate(data, batch_size))
+
+
+def fitted(model: Any, *, fallback: bool, threads: int | None, **given: Any) -> Fitted:
+    """The same as :func:`fit`, with what trained the model."""
+    from epochwise.engine import keras as models
+
+    _check(given, threads)
+    if not _is_stream(given["x"]):
+        models.build_for(model, tuple(np.shape(given["x"])[1:]))
+    reading, support = models.read(model)
+    if reading is not None and given["x"] is not None:
+        support = _data_covered(given)
+    if reading is None or not support:
+        if not fallback:
+            raise _refused(model, support)
+        reasons = "; ".join(map(str, support.reasons))
+        warnings.warn(f"Keras trains this model, not the engine, which does not cover: {reasons}.", stacklevel=3)
+        return Fitted(model.fit(**given), "keras", None)
+    source, validation = _sources(reading, given)
+    return _run(reading, source, validation, threads, given)
+
+
+def _run(reading: Reading, source: Source, validation: Source | None, threads: int | None, given: dict[str, Any]) -> Fitted:
+    """Train, and leave the weights of the last finished step in the model, whatever ends it."""
+    from epochwise.engine.callbacks.keras import callback_list
+
+    callbacks = callback_list(given["callbacks"], reading.model, given["verbose"], given["epochs"], source.steps)
+    reading.build_metrics()
+    state = reading.state()
+    trainer = trainer_for(reading.network, state, threads)
+    every = given["validation_freq"]
+
+    def validate(epoch: int) -> Source | None:
+        wanted = (epoch + 1) % every == 0 if isinstance(every, int) else epoch + 1 in every
+        return validation if wanted else None
+
+    with Interrupts() as interrupts:
+        run = Run(reading, state, trainer, callbacks, interrupts)
+        try:
+            run.train(source, given["epochs"], given["initial_epoch"], validate)
+        finally:
+            run.write()
+    return Fitted(reading.model.history, trainer.name, trainer.threads)
+
+
+def _sources(reading: Reading, given: dict[str, Any]) -> tuple[Source, Source | None]:
+    """Where the batches of training and of validation come from."""
+    from epochwise.engine.streams.keras import Stream
+
+    prepare = partial(prepared, reading.network, whole=reading.whole)
+    batch_size = given["batch_size"] or 32
+    validation: Source | None = None
+    if _is_stream(given["x"]):
+        source: Source = Stream(
+            given["x"],
+            prepare,
+            steps_per_epoch=given["steps_per_epoch"],
+            shuffle=bool(given["shuffle"]),
+            class_weight=given["class_weight"],
+        )
+    else:
+        weights = {"weight": given["sample_weight"], "class_weight": given["class_weight"]}
+        data = prepare(given["x"], given["y"], **weights)
+        if given["validation_split"] and given["validation_data"] is None:
+            data, held = split(data, given["validation_split"])
+            if given["class_weight"] is not None:  # acts on training alone
+                held = dataclasses.replace(held, weight=None)
+            validation = Arrays(held, given["validation_batch_size"] or batch_size)
+        source = Arrays(data, batch_size, given["shuffle"])
+    if given["validation_data"] is not None:
+        validation = _validation(given, prepare, batch_size)
+    return source, validation
+
+
+def _validation(given: dict[str, Any], prepare: Any, batch_size: int) -> Source:
+    from epochwise.engine.streams.keras import Stream
+
+    data, prepare = given["validation_data"], partial(prepare, prefix="validation ")
+    if _is_stream(data):
+        return Stream(data, prepare, steps_per_epoch=given["validation_steps"])
+    if not isinstance(data, tuple | list) or len(data) not in (_WITH_LABELS, _WITH_WEIGHTS):
+        raise UsageError(
+            f"validation_data is of type {type(data).__name__}.",
+            cause="It must be (x, y), (x, y, sample_weight), or batches of these.",
+            remedy="validation_data=(x_test, y_test)",
+        )
+    source = Arrays(prepare(*data), given["validation_batch_size"] or batch_size)
+    steps = given["validation_steps"]
+    if steps is not None:
+        some = slice(None, steps * source.batch_size)
+        held = source.data
+        source.data = type(held)(held.x[some], held.y[some], None if held.weight is None else held.weight[some])
+    return source
+
+
+def _is_stream(x: Any) -> bool:
+    """Whether data come batch by batch: anything that is neither an array, nor a sequence of numbers."""
+    return not (hasattr(x, "shape") or hasattr(x, "__array__") or isinstance(x, list | tuple))
+
+
+def _data_covered(given: dict[str, Any]) -> Support:
+    from epochwise.engine.support import Reason
+
+    if not _is_stream(given["x"]) and given["steps_per_epoch"] is not None:
+        return Support((Reason("data", "steps_per_epoch with arrays, which would end an epoch in their middle"),))
+    return Support()
+
+
+def _refused(model: Any, support: Support) -> NotCoveredError:
+    listed = "\n".join(f"  {reason}" for reason in support.reasons)
+    return NotCoveredError(
+        f"The engine does not train {model.name}. Not covered:\n{listed}",
+        cause="The engine covers the common layers of small networks, and each option by name.",
+        remedy="fit(..., fallback=True), which trains such a model with Keras",
+    )
+
+
+def _check(given: dict[str, Any], threads: int | None) -> None:
+    """Arguments that make no sense, refused before anything is looked at."""
+    for name, least in (("batch_size", 1), ("epochs", 0), ("initial_epoch", 0), ("validation_batch_size", 1)):
+        value = given[name]
+        if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < least):
+            raise UsageError(f"{name} is {value!r}; it must be a whole number of at least {least}.", remedy=f"{name}=32")
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads is {threads}; it must be 1 or more.", remedy="threads=2")
+    if given["x"] is None:
+        raise UsageError("There are no data to train on: x is None.", remedy="fit(model, x, y)")
+    if isinstance(given["x"], dict):
+        raise UsageError(
+            f"x is a dictionary of {', '.join(map(str, given['x']))}.",
+            cause="The engine trains models with one input, which is an array.",
+            remedy="fit(model, x['name'], y)",
+        )
+    if not 0.0 <= given["validation_split"] < 1.0:
+        raise UsageError(
+            f"validation_split is {given['validation_split']}; it is a share of the samples, from 0 to below 1.",
+            remedy="validation_split=0.1",
+        )
+    if given["class_weight"] is not None and given["sample_weight"] is not None:
+        raise UsageError(
+            "Both class_weight and sample_weight were given; Keras takes one of them.",
+            remedy="sample_weight=sample_weight * numpy.array([class_weight[c] for c in y])",
+        )
+    if _is_stream(given["x"]):
+        for name in ("y", "sample_weight", "batch_size"):
+            if given[name] is not None:
+                raise UsageError(
+                    f"{name} was given beside a {type(given['x']).__name__}, whose batches hold their own.",
+                    cause="Data sets, loaders and generators give (x, y) or (x, y, sample_weight), a batch at a time.",
+                    remedy=f"fit(model, x)   (without {name})",
+                )
+        if given["validation_split"]:
+            raise UsageError(
+                "validation_split cuts arrays, and the data come in batches.",
+                remedy="validation_data=another_data_set",
+            )

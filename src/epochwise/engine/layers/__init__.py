@@ -1,0 +1,1 @@
+"""Layers as operations, one file per framework."""

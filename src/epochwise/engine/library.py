@@ -1,0 +1,121 @@
+"""Kernels -> machine code, compiled one by one when they are first needed, and kept on disk.
+
+A kept file is named by a hash of the kernel's assembly, the processor and the compiler, so it can never be the code of another
+kernel, and a changed kernel is compiled anew. It begins with a checksum; what does not agree with it (a half-written file, a
+bad disk) is compiled again. Files are written beside and renamed, so processes may read and write at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+import platformdirs
+
+from epochwise.engine.code import Variant
+from epochwise.engine.target import Target
+from epochwise.errors import EpochwiseError
+from epochwise.files import write_bytes
+
+_CHECKSUM_BYTES = 32
+
+
+def folder() -> Path:
+    """Where compiled kernels are kept: below ``EPOCHWISE_CACHE``, or the user's cache folder."""
+    return Path(os.environ.get("EPOCHWISE_CACHE") or platformdirs.user_cache_dir("epochwise")) / "kernels"
+
+
+class Library:
+    """The compiled kernels of this process, for one target."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._addresses: dict[Variant, int] = {}
+        self._keep: list[Any] = []
+
+    def missing(self, variants: Iterable[Variant]) -> list[Variant]:
+        """Those of them that are not loaded yet."""
+        return [variant for variant in dict.fromkeys(variants) if variant not in self._addresses]
+
+    def load(self, variants: Iterable[Variant], progress: Callable[[int, int], None] | None = None) -> dict[Variant, int]:
+        """The addresses of these kernels; what is missing is read from disk or compiled.
+
+        Args:
+            variants: which.
+            progress: is told how many are done, and of how many, before each and at the end.
+        """
+        wanted = list(dict.fromkeys(variants))
+        missing = self.missing(wanted)
+        for number, variant in enumerate(missing):
+            if progress is not None:
+                progress(number, len(missing))
+            self._addresses[variant] = self._link(self._object(variant))
+        if missing and progress is not None:
+            progress(len(missing), len(missing))
+        return {variant: self._addresses[variant] for variant in wanted}
+
+    def _object(self, variant: Variant) -> bytes:
+        assembly = variant.assembly()
+        about = "\n".join((assembly, self.target.cpu, self.target.features, llvmlite.__version__))
+        path = folder() / f"{hashlib.sha256(about.encode()).hexdigest()[:40]}.o"
+        kept = _read(path)
+        if kept is None:
+            kept = self._compile(assembly)
+            _write(path, kept)
+        return kept
+
+    def _compile(self, assembly: str) -> bytes:
+        module = llvm.parse_assembly(assembly)
+        module.triple = self._machine.triple
+        module.data_layout = str(self._machine.target_data)
+        # Kernels are unrolled and vectorised where they are written; the compiler doing either again only makes them longer.
+        tuning = llvm.PipelineTuningOptions(speed_level=2)
+        tuning.loop_vectorization = tuning.slp_vectorization = tuning.loop_unrolling = False
+        builder = llvm.create_pass_builder(self._machine, tuning)
+        builder.getModulePassManager().run(module, builder)
+        compiled: bytes = self._machine.emit_object(module)
+        return compiled
+
+    @cached_property
+    def _machine(self) -> Any:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        return llvm.Target.from_default_triple().create_target_machine(
+            cpu=self.target.cpu, features=self.target.features, opt=3, reloc="pic", jit=True
+        )
+
+    @cached_property
+    def _linker(self) -> Any:
+        return llvm.create_lljit_compiler(self._machine)
+
+    def _link(self, compiled: bytes) -> int:
+        number = len(self._keep)
+        part = llvm.JITLibraryBuilder().add_object_img(compiled).add_current_process().export_symbol("kernel")
+        tracker = part.link(self._linker, f"kernel{number}")
+        self._keep.append(tracker)  # the code is freed with it
+        return int(tracker["kernel"])
+
+
+def _read(path: Path) -> bytes | None:
+    """The machine code in this file; ``None`` where there is none, or not what was written."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    checksum, compiled = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
+    return compiled if hashlib.sha256(compiled).digest() == checksum else None
+
+
+def _write(path: Path, compiled: bytes) -> None:
+    """Keep machine code; where that is not possible, it is compiled again next time."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, hashlib.sha256(compiled).digest() + compiled, force=True)
+    except (OSError, EpochwiseError):
+        return

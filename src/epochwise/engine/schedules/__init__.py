@@ -1,0 +1,1 @@
+"""Learning rates of many steps at once, one file per framework."""

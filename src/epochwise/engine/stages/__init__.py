@@ -1,0 +1,1 @@
+"""What each kind of layer plans: its kernels forward, backward and for the update, with their arguments."""

@@ -1,0 +1,362 @@
+"""Convolutions, with a relu and a 2x2 max-pool that follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from epochwise.engine.code import Given
+from epochwise.engine.forms import Form
+from epochwise.engine.kernels import gradients, moves, products
+from epochwise.engine.network import Convolution, Float32, Pair
+from epochwise.engine.plan import floats
+from epochwise.engine.stages.borders import Bordered, border, clear_target, frame, hand_on
+from epochwise.engine.stages.copies import aligned
+from epochwise.engine.stages.planning import Planning, Tensor
+from epochwise.engine.stages.windows import Window, output_size, tap_tile
+
+_AXES = ("rows", "columns", "channels", "filters")
+"""Of a kernel; a 1-D one has no rows."""
+
+_MORE_PIXELS = 1.4
+"""Pixels for each position up to which the gradient of the input is a convolution; above, it is scattered."""
+
+_SPARE_REGISTERS = 7
+"""Vector registers left free where a tile of taps fills the others."""
+
+_ROWS = {1: 8, 2: 8, 3: 6, 4: 6}
+"""Rows of a register tile of the gradient of the kernel, by its vectors."""
+
+
+@dataclass(slots=True)
+class _Convolution:
+    """A convolution that is being planned.
+
+    Attributes:
+        planning, operation: where and what.
+        x, source, y: its input, the same with a border, and its output.
+        window: where its windows lie.
+        kernel, out: rows and columns of the kernel and of the output.
+        channels, filters: of one group, with padding; ``real_channels, real_filters`` without.
+        depthwise: whether the kernel has its groups where others have their channels.
+    """
+
+    planning: Planning
+    operation: Convolution
+    x: Tensor
+    source: Bordered
+    y: Tensor
+    window: Window
+    kernel: Pair
+    out: Pair
+    channels: int
+    filters: int
+    real_channels: int
+    real_filters: int
+    depthwise: bool
+
+    @property
+    def taps(self) -> int:
+        return len(self.window.taps)
+
+    @property
+    def groups(self) -> int:
+        return self.operation.groups
+
+    @property
+    def split(self) -> tuple[int, ...]:
+        """Keras's shape of the kernel with taps in one, and groups and filters apart."""
+        middle = (self.groups, 1) if self.depthwise else (self.real_channels, self.groups)
+        return (self.taps, *middle, self.real_filters)
+
+    def axes(self, order: str) -> tuple[int, ...]:
+        """Axes of ``split`` in this order: g(roups), t(aps), c(hannels), f(ilters)."""
+        split = "tgcf" if self.depthwise else "tcgf"
+        return tuple(split.index(letter) for letter in order)
+
+
+def plan_convolution(
+    planning: Planning, operation: Convolution, output: int, relu: bool, pooled: bool, depthwise: bool = False
+) -> None:
+    """Plan a convolution, and relu and 2x2 max-pooling of it where told to; ``output`` is the last tensor of them.
+
+    Weights lie as ``(taps, channels, filters)``. Where the gradient of a pooled one is scattered, they and their gradient lie
+    turned, ``(filters, taps, channels)``, and what the forward pass reads is the other form. Groups are convolutions of their
+    own, one after another, and lie as ``(groups, taps, channels, filters)``.
+
+    A ``depthwise`` one has a kernel ``(rows, columns, groups, filters)``, of one channel for each group.
+    """
+    x = aligned(planning, operation.inputs[0])
+    y = planning.padded(output)
+    shape = planning.network.weights[operation.kernel].shape
+    *size, channels, filters = (1, *shape)[-len(_AXES) :]
+    channels, filters = (1, filters) if depthwise else (channels, filters // operation.groups)
+    source = border(planning, x, operation.padding)
+    kernel = (size[0], size[1])
+    out = output_size(source.form, kernel, operation.strides, operation.dilation)
+    pitch = source.form.pitch
+    real = (channels, filters)
+    if operation.groups == 1:
+        channels, filters = pitch, y.form.pitch
+    window = Window(source.form.shape[1] * pitch, pitch, channels, kernel, out, operation.strides, operation.dilation)
+    planned = _Convolution(planning, operation, x, source, y, window, kernel, out, channels, filters, *real, depthwise)
+    if pooled:
+        _plan_pooled(planned, relu)
+    else:
+        _plan_plain(planned, relu)
+
+
+# Without pooling
+
+
+def _plan_plain(c: _Convolution, relu: bool) -> None:
+    planning, operation, y, window = c.planning, c.operation, c.y, c.window
+    kernel = planning.pack(
+        operation.kernel,
+        (c.groups, c.taps, c.channels, c.filters),
+        axes=c.axes("gtcf"),
+        split=c.split,
+    )
+    bias = planning.bias(operation.bias, y.form.pitch)
+    lanes = _lanes(c, c.filters)
+    vectors, positions = planning.tile(c.filters // lanes, prod(c.out))
+    for group in range(c.groups):
+        planning.add_forward(
+            products.convolution(lanes=lanes, positions=positions, vectors=vectors, relu=relu, add=False),
+            x=_from(c.source.values, group * c.channels),
+            weights=_from(kernel.values, group * c.taps * c.channels * c.filters),
+            bias=_from(bias, group * c.filters),
+            y=_from(y.values, group * c.filters),
+            starts=window.starts,
+            positions_in_all=prod(c.out),
+            runs=window.runs,
+            runs_in_all=len(window.runs),
+            run=window.run,
+            x_sample=c.source.form.size,
+            y_sample=y.form.size,
+            y_position=y.form.pitch,
+            outputs=c.filters,
+        )
+    planning.later(lambda: _plain_backward(c, relu))
+
+
+def _lanes(c: _Convolution, numbers: int) -> int:
+    return next(lanes for lanes in (16, 8, 4, 2, 1) if lanes <= c.planning.target.lanes and numbers % lanes == 0)
+
+
+def _from(array: Float32, first: int) -> Float32:
+    """The same memory from a later number on."""
+    return array.reshape(-1)[first:]
+
+
+def _plain_backward(c: _Convolution, relu: bool) -> None:
+    planning, operation, y = c.planning, c.operation, c.y
+    if y.gradient is None or not y.arrived:
+        return
+    if relu:
+        planning.add_relu_gradient(y)
+    planning.add_bias_gradient(operation.bias, y)
+    if planning.network.weights[operation.kernel].trained:
+        kernel = planning.weights[operation.kernel]
+        lanes = _lanes(c, c.filters)
+        vectors, _ = planning.tile(c.filters // lanes, prod(c.out))
+        rows = min(_ROWS[vectors], len(c.window.inputs))
+        for group in range(c.groups):
+            planning.add_backward(
+                gradients.convolution_gradient(lanes=lanes, rows=rows, vectors=vectors),
+                x=_from(c.source.values, group * c.channels),
+                dy=_from(y.gradient, group * c.filters),
+                gradient=_from(kernel.gradient, group * c.taps * c.channels * c.filters),
+                starts=c.window.starts,
+                positions_in_all=prod(c.out),
+                inputs=c.window.inputs,
+                inputs_in_all=len(c.window.inputs),
+                x_sample=c.source.form.size,
+                dy_sample=y.form.size,
+                dy_position=y.form.pitch,
+                outputs=c.filters,
+                gradient_thread=kernel.size,
+            )
+        planning.train(operation.kernel)
+    if c.x.gradient is not None:
+        if c.groups == 1 and operation.strides == (1, 1) and _fits_inside(c) and _nearly_as_large(c):
+            _input_gradient_by_convolution(c)
+        else:
+            _input_gradient_by_scattering(c)
+        c.x.arrived = True
+
+
+def _reach(c: _Convolution) -> Pair:
+    """Pixels from the first to the last tap, down and across."""
+    return (c.kernel[0] - 1) * c.operation.dilation[0], (c.kernel[1] - 1) * c.operation.dilation[1]
+
+
+def _fits_inside(c: _Convolution) -> bool:
+    """Whether the border is no wider than the kernel reaches, as that of "same" never is."""
+    return all(max(sides) <= reach for sides, reach in zip(c.operation.padding, _reach(c), strict=True))
+
+
+def _nearly_as_large(c: _Convolution) -> bool:
+    """Whether there are nearly as many positions as pixels: otherwise most of a convolution back would be of zeros."""
+    pixels = c.x.form.blocks
+    return pixels <= _MORE_PIXELS * prod(c.out)
+
+
+def _input_gradient_by_convolution(c: _Convolution) -> None:
+    """The gradient with a border, convolved with the mirrored kernel, gives that of the input without its border."""
+    planning, operation, x, y = c.planning, c.operation, c.x, c.y
+    assert x.gradient is not None
+    assert y.gradient is not None
+    (above, below), (left, right) = (
+        (reach - first, reach - last) for reach, (first, last) in zip(_reach(c), operation.padding, strict=True)
+    )
+    pitch = y.form.pitch
+    rows, columns = c.out[0] + above + below, c.out[1] + left + right
+    form = Form((rows, columns, y.form.channels), rows * columns, y.form.channels, pitch)
+    arriving = y.gradient
+    if any((above, below, left, right)):
+        arriving = floats(planning.batch, form.size)
+        planning.add_backward(
+            moves.border(lanes=planning.target.lanes),
+            x=y.gradient,
+            y=arriving,
+            **frame(y.form, form, c.out[0], above, left),
+        )
+    *_, height, width, _ = (1, *x.form.shape)
+    window = Window(columns * pitch, pitch, pitch, c.kernel, (height, width), (1, 1), operation.dilation)
+    turned = planning.twin(operation.kernel, (c.taps, 1, pitch, x.form.pitch), c.axes("tgfc"), mirrored=1)
+    lanes = x.form.lanes(planning.target)
+    vectors, positions = planning.tile(x.form.pitch // lanes, height * width)
+    planning.add_backward(
+        products.convolution(lanes=lanes, positions=positions, vectors=vectors, relu=False, add=x.arrived),
+        x=arriving,
+        weights=turned.values,
+        bias=planning.zeros(x.form.pitch),
+        y=x.gradient,
+        starts=window.starts,
+        positions_in_all=height * width,
+        runs=window.runs,
+        runs_in_all=len(window.runs),
+        run=window.run,
+        x_sample=form.size,
+        y_sample=x.form.size,
+        y_position=x.form.pitch,
+        outputs=x.form.pitch,
+    )
+
+
+def _input_gradient_by_scattering(c: _Convolution) -> None:
+    planning, operation, y = c.planning, c.operation, c.y
+    assert y.gradient is not None
+    target = clear_target(planning, c.x, c.source)
+    turned = planning.twin(operation.kernel, (c.groups, c.filters, c.taps, c.channels), c.axes("gftc"))
+    lanes = _lanes(c, c.channels)
+    most = planning.target.registers - _SPARE_REGISTERS
+    for group in range(c.groups):
+        planning.add_backward(
+            gradients.convolution_input_gradient(lanes=lanes, tile=tap_tile(c.taps, most), alone=c.channels == lanes),
+            dx=_from(target, group * c.channels),
+            weights=_from(turned.values, group * c.filters * c.taps * c.channels),
+            dy=_from(y.gradient, group * c.filters),
+            starts=c.window.starts,
+            positions_in_all=prod(c.out),
+            taps=c.window.taps,
+            taps_in_all=c.taps,
+            channels=c.channels,
+            filters=c.real_filters,
+            x_sample=c.source.form.size,
+            dy_sample=y.form.size,
+            dy_position=y.form.pitch,
+        )
+    hand_on(planning, c.x, c.source, target, operation.padding)
+
+
+# With pooling
+
+
+def _plan_pooled(c: _Convolution, relu: bool) -> None:
+    planning, operation, x, y, window = c.planning, c.operation, c.x, c.y, c.window
+    scattered = x.gradient is not None or x.form.channels >= x.form.lanes(planning.target) > 1
+    plain = (1, c.taps, c.channels, c.filters)
+    if scattered:
+        planning.pack(operation.kernel, (1, c.filters, c.taps, c.channels), axes=c.axes("gftc"), split=c.split)
+        weights = planning.twin(operation.kernel, plain, c.axes("gtcf"))
+    else:
+        weights = planning.pack(operation.kernel, plain, axes=c.axes("gtcf"), split=c.split)
+    winners = floats(planning.batch, y.form.size)
+    lanes = y.form.lanes(planning.target)
+    starts = window.by_pooled_windows()
+    planning.add_forward(
+        products.pooled_convolution(lanes=lanes, windows=2, vectors=1, relu=relu),
+        x=c.source.values,
+        weights=weights.values,
+        bias=planning.bias(operation.bias, y.form.pitch),
+        y=y.values,
+        winners=winners,
+        starts=starts,
+        windows_in_all=y.form.blocks,
+        runs=window.runs,
+        runs_in_all=len(window.runs),
+        run=window.run,
+        x_sample=c.source.form.size,
+        y_sample=y.form.size,
+        outputs=y.form.pitch,
+    )
+    planning.later(lambda: _pooled_backward(c, winners, starts, scattered))
+
+
+def _pooled_backward(c: _Convolution, winners: Float32, starts: NDArray[np.int64], scattered: bool) -> None:
+    planning, operation, y = c.planning, c.operation, c.y
+    if y.gradient is None or not y.arrived:
+        return
+    kernel = planning.weights[operation.kernel]
+    bias = planning.weights[operation.bias].gradient if operation.bias is not None else np.zeros(0, np.float32)
+    spare = floats(planning.threads, max(kernel.size, y.form.pitch))  # for gradients that nobody wants
+    common: dict[str, Given] = {
+        "x": c.source.values,
+        "dy": y.gradient,
+        "winners": winners,
+        "gradient": kernel.gradient if kernel.gradient.size else spare,
+        "bias_gradient": bias if bias.size else spare,
+        "starts": starts,
+        "windows_in_all": y.form.blocks,
+        "x_sample": c.source.form.size,
+        "dy_sample": y.form.size,
+        "outputs": y.form.pitch,
+        "gradient_thread": kernel.size,
+        "bias_thread": y.form.pitch,
+    }
+    if scattered:
+        into_input = c.x.gradient is not None
+        target = clear_target(planning, c.x, c.source) if into_input else c.source.values
+        planning.add_backward(
+            gradients.pooled_gradient_scattered(
+                lanes=c.source.form.lanes(planning.target), tile=tap_tile(c.taps), into_input=into_input
+            ),
+            **common,
+            dx=target,
+            weights=kernel.values,
+            taps=c.window.taps,
+            taps_in_all=c.taps,
+            channels=c.channels,
+            filters=y.form.channels,
+            live=np.zeros((planning.threads, y.form.blocks + 8), np.int64),
+            live_gradients=floats(planning.threads, y.form.blocks + 8),
+            live_thread=y.form.blocks + 8,
+        )
+        if into_input:
+            hand_on(planning, c.x, c.source, target, operation.padding)
+            c.x.arrived = True
+    else:
+        planning.add_backward(
+            gradients.pooled_gradient_masked(lanes=y.form.lanes(planning.target), rows=min(9, len(c.window.inputs))),
+            **common,
+            inputs=c.window.inputs,
+            inputs_in_all=len(c.window.inputs),
+        )
+    for number in (operation.kernel, operation.bias):
+        if number is not None:
+            planning.train(number)

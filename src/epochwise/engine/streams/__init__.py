@@ -1,0 +1,1 @@
+"""Data that arrive batch by batch, one file per framework."""
