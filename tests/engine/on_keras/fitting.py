@@ -9,7 +9,6 @@ import re
 import signal
 import tempfile
 import threading
-import time
 import warnings
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import pytest
 from keras import callbacks, layers, optimizers
 
 import epochwise
-from epochwise.engine.twin import PlainTrainer
+from epochwise.engine import fit as fit_module
 from epochwise.errors import EpochwiseError, NotCoveredError, UsageError
 from tests.engine.on_keras.parity import same, sequential, shaken
 
@@ -223,30 +222,44 @@ def check_a_callback_that_raises():
     alike(mine, other)
 
 
-def check_interrupting():
-    """Ctrl-C ends training within a second, between two steps, with all finished steps in the model."""
-    counted = []
-    before = PlainTrainer.train
+class Noting:
+    """A trainer that notes the steps and the order of each stretch, whichever trainer does the work."""
+
+    def __init__(self, trainer, steps, order):
+        self._trainer, self._steps, self._order = trainer, steps, order
+
+    def __getattr__(self, name):
+        return getattr(self._trainer, name)
 
     def train(self, data, order, batch_size, rates):
-        counted.append(len(rates))
-        return before(self, data, order, batch_size, rates)
+        self._steps.append(len(rates))
+        self._order.extend(order.tolist())
+        return self._trainer.train(data, order, batch_size, rates)
 
-    mine, other = model_for(), model_for()
-    PlainTrainer.train = train
-    timer = threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    start = time.monotonic()
+
+@contextlib.contextmanager
+def noted():
+    """The steps of each stretch, and the places of samples, of the training within."""
+    steps, order = [], []
+    before = fit_module.trainer_for
+    fit_module.trainer_for = lambda *arguments: Noting(before(*arguments), steps, order)
     try:
-        epochwise.fit(mine, X, Y, epochs=100_000, **PLAIN)
-    except KeyboardInterrupt:
-        ended = time.monotonic()
+        yield steps, order
     finally:
-        PlainTrainer.train = before
+        fit_module.trainer_for = before
+
+
+def check_interrupting():
+    """Ctrl-C ends training between two steps, with all finished steps in the model, long before its epochs are over."""
+    mine, other = model_for(), model_for()
+    timer = threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT))
+    with noted() as (counted, _):
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            epochwise.fit(mine, X, Y, epochs=1_000_000, **PLAIN)
     steps = int(mine.optimizer.iterations)
     assert steps == sum(counted), (steps, sum(counted))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert ended - start < 5
     trained = epochwise.fit(other, X, Y, epochs=steps // 6, **PLAIN)
     assert len(trained.epoch) == steps // 6
     if steps % 6:
@@ -257,20 +270,10 @@ def check_interrupting():
 
 def check_long_stretches():
     """Without callbacks that watch batches, most steps run many at a time; with one, one at a time."""
-    counted = []
-    before = PlainTrainer.train
-
-    def train(self, data, order, batch_size, rates):
-        counted.append(len(rates))
-        return before(self, data, order, batch_size, rates)
-
-    PlainTrainer.train = train
-    try:
+    with noted() as (several, _):
         epochwise.fit(model_for(), X, Y, epochs=30, **PLAIN)
-        several, counted = counted, []
+    with noted() as (counted, _):
         epochwise.fit(model_for(), X, Y, epochs=2, callbacks=[Recorder()], **PLAIN)
-    finally:
-        PlainTrainer.train = before
     assert max(several) > 1
     assert set(counted) == {1}
     assert sum(several) == 180
@@ -344,17 +347,11 @@ def check_array(array):
 def check_shuffling():
     """All samples once an epoch, in an order that the seed decides."""
     orders = []
-    before = PlainTrainer.train
-    PlainTrainer.train = lambda self, data, order, *rest: (orders[-1].extend(order.tolist()), before(self, data, order, *rest))[
-        1
-    ]
-    try:
-        for _ in range(2):
-            keras.utils.set_random_seed(5)
-            orders.append([])
+    for _ in range(2):
+        keras.utils.set_random_seed(5)
+        with noted() as (_, order):
             epochwise.fit(model_for(), X, Y, batch_size=8, epochs=2, verbose=0)
-    finally:
-        PlainTrainer.train = before
+        orders.append(order)
     first, second = orders[0][:45], orders[0][45:]
     assert sorted(first) == sorted(second) == list(range(45))
     assert first != second
