@@ -198,11 +198,11 @@ class Growth(msgspec.Struct, frozen=True):
     """Steps that grow slower while a model trains.
 
     Attributes:
-        share: how much longer a step of the last quarter of the blocks takes than one of the first: 0.5 is half as much again.
+        share: how much longer a step of the last quarter of the blocks takes than one of the first: 0.5 is half more.
         low: of its 95 % interval (bootstrap).
         high: of its interval.
-        cause: ``denormals``, ``memory`` (the process grows), ``machine`` (another model, measured in turn, slows down alike), or
-            ``unknown``.
+        cause: ``denormals``, ``memory`` (the process grows), ``machine`` (another model, measured in turn, slows down alike),
+            or ``unknown``.
         evidence: what was measured, in a sentence.
     """
 
