@@ -6,6 +6,7 @@ import math
 
 from epochwise.explaining.evidence import Case, calls_python, only_moves
 from epochwise.explaining.explanation import Cause, PlaceSeconds
+from epochwise.explaining.places import UNATTRIBUTED
 from epochwise.explaining.probing import BATCH
 from epochwise.explaining.vocabulary import (
     ARITHMETIC,
@@ -29,8 +30,8 @@ def describe(case: Case, name: str, seconds: float, places: tuple[PlaceSeconds, 
         places = ()
     evidence, sure, rule, remedy = _TELL[name](case, seconds, places) if name in _TELL else ("", LOW, "", "")
     left = case.epoch - seconds if remedy and seconds > 0 else None
-    if name == OVERHEAD and (epoch := _with_larger_batch(case)) is not None:
-        left = epoch
+    if name == OVERHEAD and _pays(case):
+        left = _with_larger_batch(case)
     return Cause(name, seconds, evidence, sure, rule, remedy, left, places)
 
 
@@ -72,7 +73,7 @@ def _kernels(case: Case, seconds: float, places: tuple[PlaceSeconds, ...]) -> _T
         f"{text}; beyond it: {', '.join(most)}" if most else text,
         MEDIUM,
         "kernel times of the profile, scaled to undisturbed steps, less the roofline of each layer and phase",
-        "faster kernels for these layers: another framework, another layout of the data, or epochwise fit",
+        "kernels at the roofline, which another framework or layout of the data may be nearer to",
     )
 
 
@@ -82,8 +83,8 @@ def _overhead(case: Case, seconds: float, places: tuple[PlaceSeconds, ...]) -> _
     where = f"; {percent(places[0].seconds / seconds)} of it in {places[0].name}" if places and seconds > 0 else ""
     called = f"; {', '.join(filter(None, python))} calls Python" if any(python) else ""
     probe = case.probe(BATCH)
-    remedy = "fewer, larger steps, or a compiled step"
-    if probe is not None:
+    remedy = "fewer, larger steps, or a compiled step" if probe is None else "a compiled step; larger batches gain nothing here"
+    if probe is not None and _pays(case):
         remedy = f"larger batches: the epoch that would be left was measured with {probe.batch_size} samples a step"
     if case.split.busy is None:
         return "", LOW, "", ""
@@ -111,7 +112,13 @@ def _turn(case: Case, seconds: float, places: tuple[PlaceSeconds, ...]) -> _Told
     )
 
 
+def _unattributed(case: Case, seconds: float, places: tuple[PlaceSeconds, ...]) -> _Told:
+    del case, seconds, places
+    return "kernels that the profile assigns to no layer", LOW, "kernels without the scope of a layer", ""
+
+
 _TELL = {
+    UNATTRIBUTED: _unattributed,
     ARITHMETIC: _arithmetic,
     MEMORY: _memory,
     KERNELS: _kernels,
@@ -119,6 +126,12 @@ _TELL = {
     KERNELS_OR_OVERHEAD: _joint,
     TURN: _turn,
 }
+
+
+def _pays(case: Case) -> bool:
+    """Whether an epoch was shorter with larger batches."""
+    epoch = _with_larger_batch(case)
+    return epoch is not None and epoch < case.epoch
 
 
 def _with_larger_batch(case: Case) -> float | None:

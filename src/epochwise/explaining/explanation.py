@@ -69,7 +69,13 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class PlaceSeconds(msgspec.Struct, frozen=True):
-    """Seconds of an epoch that a cause takes in one place: a layer and phase, a callback, a part of the step."""
+    """Seconds of an epoch that a cause takes in one place.
+
+    Attributes:
+        name: of a layer, a callback, or a part of the step.
+        phase: of a layer; ``None`` otherwise.
+        seconds: of an epoch.
+    """
 
     name: str
     phase: str | None

@@ -144,7 +144,7 @@ def input_pipeline(case: Case, accounts: Accounts) -> Finding | None:
     seconds = accounts.total(INPUT)
     if seconds <= 0:
         return None
-    timed = any(time.place == INPUT for time in case.measured.host)
+    timed = any(time.place == INPUT and not time.in_turn for time in case.measured.host)
     how = "timed around the iterator in undisturbed steps, less what kernels ran meanwhile" if timed else "from the profile"
     return Finding(
         Cause(

@@ -9,7 +9,7 @@ import math
 
 from epochwise.explaining.explanation import CauseDifference, FactorRatio, ModelExplanation
 from epochwise.explaining.places import busy_by_layer
-from epochwise.explaining.vocabulary import KERNELS
+from epochwise.explaining.vocabulary import HIGH, KERNELS
 from epochwise.explaining.wording import listed, percent, seconds_text, times
 from epochwise.measuring.measurement import Interval
 
@@ -170,10 +170,11 @@ def _most_in(cause: CauseDifference) -> str:
 
 
 def _to_do(first: ModelExplanation, second: ModelExplanation, named: list[CauseDifference]) -> str:
-    """What would remove the first cause for which something is known, and the epoch that would be left."""
+    """What would remove the first cause that was timed or taken away here, and the epoch that would be left."""
     slower = second if second.epoch_seconds.median > first.epoch_seconds.median else first
     for cause in named:
-        if cause.remedy and cause.left_seconds is not None and cause.left_seconds < slower.epoch_seconds.median:
+        known = cause.sure == HIGH and cause.remedy and cause.left_seconds is not None
+        if known and cause.left_seconds is not None and cause.left_seconds < slower.epoch_seconds.median:
             left = seconds_text(cause.left_seconds)
             return f"What would help {slower.name} most against {cause.name}: {cause.remedy}; an epoch of {left} would be left."
     return ""

@@ -109,7 +109,14 @@ class IdleTime(msgspec.Struct, frozen=True):
 
 
 class PlaceSpread(msgspec.Struct, frozen=True):
-    """How much the kernel time of one layer and phase varied over the rounds of profiling, in seconds per profiled step."""
+    """How much the kernel time of one layer and phase varied over the rounds of profiling.
+
+    Attributes:
+        layer: as in :class:`KernelTime`.
+        phase: as in :class:`KernelTime`.
+        low: the least of a round, in seconds per profiled step.
+        high: the most.
+    """
 
     layer: str | None
     phase: str | None
@@ -191,11 +198,11 @@ class Growth(msgspec.Struct, frozen=True):
     """Steps that grow slower while a model trains.
 
     Attributes:
-        share: how much longer a step of the last quarter of the blocks takes than one of the first: 0.5 is half as much again.
+        share: how much longer a step of the last quarter of the blocks takes than one of the first: 0.5 is half more.
         low: of its 95 % interval (bootstrap).
         high: of its interval.
-        share: how much longer a step of the last quarter of the blocks takes than one of the first: 0.5 is half as much more.
-            ``unknown``.
+        cause: ``denormals``, ``memory`` (the process grows), ``machine`` (another model, measured in turn, slows down alike),
+            or ``unknown``.
         evidence: what was measured, in a sentence.
     """
 

@@ -369,8 +369,8 @@ def batches_for(data: Dataset, batch_size: int) -> Callable[[], Iterable[tuple[A
 
 
 def _tensors(batch: Any) -> tuple[Any, Any]:
-    features, labels = batch[:2]
-    return torch.as_tensor(features), torch.as_tensor(labels)
+    features, labels = (torch.as_tensor(part) for part in batch[:2])
+    return features, labels if labels.is_floating_point() else labels.long()  # PyTorch's losses take classes as int64
 
 
 @contextlib.contextmanager
