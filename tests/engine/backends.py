@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -62,10 +63,18 @@ def checks(topic):
 LONG = {"check_hundreds_of_steps": ("nesterov", "adamw")}
 """Checks that take seconds a case, with the cases that are run in any event; the rest is for `make test-long`."""
 
+WHOLE = "jax"
+"""The backend on which every case is run in any event."""
+SAMPLED = 5
+"""On the other backends, one case of so many is."""
+
 
 def _marks(backend, check, case):
     marks = [getattr(pytest.mark, backend)]
-    return marks if check not in LONG or case in LONG[check] else [*marks, pytest.mark.long]
+    always = check not in LONG or case in LONG[check]
+    if backend != WHOLE:
+        always = always and zlib.crc32(f"{check} {case}".encode()) % SAMPLED == 0
+    return marks if always else [*marks, pytest.mark.long]
 
 
 def _plural(name):
