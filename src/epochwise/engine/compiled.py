@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epochwise.engine.code import Run
-from epochwise.engine.crew import Crew
-from epochwise.engine.library import Library
+from epochwise.engine.crew import Crew, crew_of
+from epochwise.engine.library import library_for
 from epochwise.engine.network import Float32, Network, State, Sums
 from epochwise.engine.plan import Program, program
 from epochwise.engine.planner import Plan, plan
@@ -68,7 +68,7 @@ class CompiledTrainer:
         """
         self.threads = threads
         self._network, self._state, self._progress = network, state, progress
-        self._library = Library(this_target(lanes))
+        self._library = library_for(this_target(lanes))
         self._ready: dict[_Kind, _Ready] = {}
 
     def train(self, data: Data, order: NDArray[np.int64], batch_size: int, learning_rates: NDArray[np.float32]) -> Sums:
@@ -133,7 +133,7 @@ class CompiledTrainer:
                 training=program(made.training, addresses),
                 evaluating=program(made.evaluating, addresses),
                 predicting=program(made.predicting, addresses),
-                crew=Crew(threads, self._library),
+                crew=crew_of(threads, self._library),
             )
         return self._ready[kind]
 

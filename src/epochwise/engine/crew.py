@@ -7,6 +7,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,14 @@ _PLACE_WORDS = 16
 """Two cache lines, so that threads do not write to the same one."""
 
 
+@cache
+def crew_of(threads: int, library: Library) -> Crew:
+    """A crew of so many, which all networks of this process share."""
+    return Crew(threads, library)
+
+
 class Crew:
-    """The calling thread and ``threads - 1`` others."""
+    """The calling thread and ``threads - 1`` others. It runs one program at a time; who comes meanwhile waits."""
 
     def __init__(self, threads: int, library: Library) -> None:
         self.threads = threads
@@ -30,6 +37,7 @@ class Crew:
         self._give_way = _address_of_yield()
         self._helpers: list[_Helper] = []
         self._process = os.getpid()
+        self._busy = threading.Lock()
 
     def run(self, program: Program, first_step: int, last_step: int, samples: int, batch: int) -> None:
         """Run these steps of a program, over ``samples`` samples in batches; returns when all threads are done."""
@@ -52,11 +60,19 @@ class Crew:
         ).words()
         places = np.zeros((self.threads, _PLACE_WORDS), np.int64)
         places[:, Place.THREAD], places[:, Place.THREADS] = np.arange(self.threads), self.threads
-        for helper, place in zip(self._others(), places[1:], strict=True):
-            helper.start(lambda place=place: self._go(arguments, place))  # type: ignore[misc]
-        self._go(arguments, places[0])
-        for helper in self._helpers:
-            helper.wait()
+        with self._lock():
+            others = self._others()
+            for helper, place in zip(others, places[1:], strict=True):
+                helper.start(lambda place=place: self._go(arguments, place))  # type: ignore[misc]
+            self._go(arguments, places[0])
+            for helper in others:
+                helper.wait()
+
+    def _lock(self) -> threading.Lock:
+        """Held while a program runs; in a process that was forked meanwhile, nobody holds it."""
+        if self._process != os.getpid():
+            self._busy = threading.Lock()
+        return self._busy
 
     def _go(self, arguments: NDArray[np.int64], place: NDArray[np.int64]) -> None:
         self._course(arguments.ctypes.data, place.ctypes.data)

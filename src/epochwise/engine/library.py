@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,12 @@ _CHECKSUM_BYTES = 32
 def folder() -> Path:
     """Where compiled kernels are kept: below ``EPOCHWISE_CACHE``, or the user's cache folder."""
     return Path(os.environ.get("EPOCHWISE_CACHE") or platformdirs.user_cache_dir("epochwise")) / "kernels"
+
+
+@cache
+def library_for(target: Target) -> Library:
+    """The kernels of this process for a target: what one network needed is there for the next."""
+    return Library(target)
 
 
 class Library:
