@@ -28,7 +28,7 @@ def test_the_parts_are_the_whole(epoch: float, busy: float | None, turn: float, 
     known = [*split.waits.values(), split.rest]
     assert all(value >= 0 for value in known)
     assert math.isclose(math.fsum(known), epoch * (1 - turn), rel_tol=1e-9)
-    assert math.fsum(split.turn.values()) <= turn * epoch * (1 + 1e-9)
+    assert math.fsum(split.turn.values()) <= turn * epoch * (1 + 1e-9) + 1e-300  # the smallest floats are a step apart
 
 
 def test_a_wait_is_exact_although_the_profiler_slows_the_rest() -> None:

@@ -70,7 +70,8 @@ def test_a_worker_trains_step_by_step(start: Callable[[str], Worker]) -> None:
     assert profiled.profiled is not None, profiled.profiler_failure
     layers = {kernel.layer for kernel in profiled.profiled.kernels}
     assert {"1", "3", "(loss)", "(optimizer)"} <= layers
-    assert 0 < profiled.profiled.busy_seconds_per_step <= profiled.seconds / 5
+    # Each is typical of a step, and all five steps were timed.
+    assert 0 < sum(kernel.seconds_per_step for kernel in profiled.profiled.kernels) <= profiled.seconds
 
 
 def test_the_users_own_error_arrives_as_itself(start: Callable[[str], Worker]) -> None:
