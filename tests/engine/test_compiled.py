@@ -88,7 +88,7 @@ def test_drawn_networks(lanes):
 @pytest.mark.long
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_many_drawn_networks(threads):
-    """500 networks and more, as `make test-engine` runs them."""
+    """600 networks, in `make test-long`."""
 
     @settings(max_examples=200, derandomize=False, **DRAWN)
     @given(cases())
