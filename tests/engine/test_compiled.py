@@ -15,6 +15,7 @@ from epochwise.engine.network import Loss, MaxPool, Metric, Optimizer
 from epochwise.engine.target import this_target
 from epochwise.engine.trainer import Data
 from epochwise.engine.twin import PlainTrainer
+from epochwise.errors import NotCoveredError
 from tests.engine.drawn_networks import cases
 from tests.engine.dropout import masks_of
 from tests.engine.networks_by_hand import SPARSE, Builder, data_for, state_for
@@ -198,4 +199,30 @@ def test_data_of_bytes():
     one, other = state_for(network, 0), state_for(network, 0)
     CompiledTrainer(network, one, 2).train(Data(whole, data.y), np.arange(16), 8, rates)
     CompiledTrainer(network, other, 2).train(Data(whole.astype(np.float32), data.y), np.arange(16), 8, rates)
+    assert same_bits(one, other)
+
+
+def test_many_metrics():
+    """More metrics than fit into a cache line are each as in the plain trainer; more than there is room for are refused."""
+    builder = Builder((4,))
+    logits = builder.dense(builder.input, 5)
+    metrics = [Metric(f"above {n}", "binary_accuracy", threshold=n / 10 - 0.6) for n in range(12)]
+    network = builder.network(logits, Loss("binary_crossentropy", from_logits=True), metrics)
+    state, data = state_for(network, 0), data_for(network, 23, 0)
+    found = CompiledTrainer(network, state, 3).evaluate(data, 7).metrics
+    assert found == pytest.approx(PlainTrainer(network, state, np.float64).evaluate(data, 7).metrics)
+    assert len(set(found)) > 3
+    crowded = dataclasses.replace(network, metrics=(metrics[0],) * 40)
+    with pytest.raises(NotCoveredError, match="at most 31 metrics"):
+        CompiledTrainer(crowded, state, 1).evaluate(data, 7)
+
+
+def test_data_that_do_not_lie_side_by_side():
+    """Every other sample of an array trains as a copy of these does."""
+    network = small("sgd")
+    data, rates = data_for(network, 32, 0), np.full(2, 0.01, np.float32)
+    spread, copied = Data(data.x[::2], data.y[::2]), Data(data.x[::2].copy(), data.y[::2].copy())
+    one, other = state_for(network, 0), state_for(network, 0)
+    CompiledTrainer(network, one, 2).train(spread, np.arange(16), 8, rates)
+    CompiledTrainer(network, other, 2).train(copied, np.arange(16), 8, rates)
     assert same_bits(one, other)

@@ -157,15 +157,16 @@ class CompiledTrainer:
         strides: NDArray[np.float32],
     ) -> None:
         run = ready.plan.planning.run
-        weight = data.weight if data.weight is not None else rates
-        for word, array in (
-            (Run.SAMPLES, data.x),
-            (Run.ORDER, order),
-            (Run.ANSWERS, data.y),
-            (Run.WEIGHTS, weight),
-            (Run.RATES, rates),
-            (Run.STRIDES, strides),
-        ):
+        arrays = {
+            Run.SAMPLES: data.x,
+            Run.ORDER: order,
+            Run.ANSWERS: data.y,
+            Run.WEIGHTS: rates if data.weight is None else data.weight,
+            Run.RATES: rates,
+            Run.STRIDES: strides,
+        }
+        held = {word: np.ascontiguousarray(array) for word, array in arrays.items()}  # until the run is over
+        for word, array in held.items():
             run[word] = array.ctypes.data
         run[Run.FIRST_STEP] = self._state.iterations
         ready.plan.planning.sums[:] = 0.0

@@ -6,8 +6,20 @@ Legend: maps have ``channels`` numbers (padded) for each pixel. A pooled positio
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from epochwise.engine.code import Code, Place, Places, Run, kernel
 from epochwise.engine.simd import Floats, Int, Longs, Vector
+
+
+@contextmanager
+def _pixels(code: Code, starts: Longs, position: Int, size: Int) -> Iterator[tuple[Int, Int]]:
+    """For each pixel of a window that lies in the map: its number in the window, and where it begins."""
+    with code.loop(0, size) as i:
+        at = (starts + (position * size + i)).load()
+        with code.when(at >= 0):
+            yield i, at
 
 
 @kernel
@@ -30,13 +42,11 @@ def max_pool(
         source = x + sample * x_sample
         with code.loop(0, positions) as position, code.loop(0, channels, lanes) as channel:
             best, which = code.variable(code.constant(float("-inf"), lanes)), code.variable(code.constant(-1.0, lanes))
-            with code.loop(0, size) as i:
-                at = (starts + (position * size + i)).load()
-                with code.when(at >= 0):
-                    number = (source + (at + channel)).load(lanes)
-                    wins = number.above_or_nan(best.value) | (which.value < 0.0)
-                    best.value = wins.choose(number, best.value)
-                    which.value = wins.choose(i.as_float().spread(lanes), which.value)
+            with _pixels(code, starts, position, size) as (i, at):
+                number = (source + (at + channel)).load(lanes)
+                wins = number.above_or_nan(best.value) | (which.value < 0.0)
+                best.value = wins.choose(number, best.value)
+                which.value = wins.choose(i.as_float().spread(lanes), which.value)
             there = (sample * positions + position) * channels + channel
             (y + there).store(best.value)
             (winners + there).store(which.value)
@@ -65,12 +75,10 @@ def max_pool_gradient(
         with code.loop(0, positions) as position, code.loop(0, channels, lanes) as channel:
             there = (sample * positions + position) * channels + channel
             arriving, winner = (dy + there).load(lanes), (winners + there).load(lanes)
-            with code.loop(0, size) as i:
-                at = (starts + (position * size + i)).load()
-                with code.when(at >= 0):
-                    pixel = target + (at + channel)
-                    share = winner.equals(i.as_float().spread(lanes)).choose(arriving, 0.0)
-                    pixel.store(pixel.load(lanes) + share)
+            with _pixels(code, starts, position, size) as (i, at):
+                pixel = target + (at + channel)
+                share = winner.equals(i.as_float().spread(lanes)).choose(arriving, 0.0)
+                pixel.store(pixel.load(lanes) + share)
 
 
 def _clear(code: Code, target: Floats, size: Int, lanes: int, add: bool) -> None:
@@ -99,10 +107,8 @@ def average_pool(
         source = x + sample * x_sample
         with code.loop(0, positions) as position, code.loop(0, channels, lanes) as channel:
             total = code.variable(code.zero(lanes))
-            with code.loop(0, size) as i:
-                at = (starts + (position * size + i)).load()
-                with code.when(at >= 0):
-                    total.value = total.value + (source + (at + channel)).load(lanes)
+            with _pixels(code, starts, position, size) as (_, at):
+                total.value = total.value + (source + (at + channel)).load(lanes)
             share = (shares + position).spread(lanes)
             (y + ((sample * positions + position) * channels + channel)).store(total.value * share)
 
@@ -123,18 +129,16 @@ def average_pool_gradient(
     lanes: int,
     add: bool,
 ) -> None:
-    """Each window's gradient, shared out evenly; also the gradient of :func:`gather` where shares are 1."""
+    """Each window's gradient, shared out evenly."""
     with code.loop(place.first, place.last) as sample:
         target = dx + sample * x_sample
         _clear(code, target, x_sample, lanes, add)
         with code.loop(0, positions) as position, code.loop(0, channels, lanes) as channel:
             arriving = (dy + ((sample * positions + position) * channels + channel)).load(lanes)
             share = arriving * (shares + position).spread(lanes)
-            with code.loop(0, size) as i:
-                at = (starts + (position * size + i)).load()
-                with code.when(at >= 0):
-                    pixel = target + (at + channel)
-                    pixel.store(pixel.load(lanes) + share)
+            with _pixels(code, starts, position, size) as (_, at):
+                pixel = target + (at + channel)
+                pixel.store(pixel.load(lanes) + share)
 
 
 @kernel

@@ -2,7 +2,7 @@
 
 Legend: a row has ``classes`` numbers, padded to ``padded``; ``rows`` rows belong to each sample (1 for a classifier). ``keep``
 is 1 for each real class and 0 for padding. Losses are means over the rows of a batch, so gradients carry the factor
-weight / (samples * rows). Sums go to ``sums``, eight float64 numbers for each thread: the loss, then the metrics.
+weight / (samples * rows). Sums go to ``sums``, ``SUMS`` float64 numbers for each thread: the loss, then the metrics.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from epochwise.engine.code import Code, Place, Places, Run, kernel, kernel_of_ma
 from epochwise.engine.kernels.functions import exp, log, log1p_exp_of_minus_abs, sigmoid
 from epochwise.engine.simd import Doubles, Floats, Int, Longs, Vector, Words
 
-SUMS = 8
-"""Float64 numbers for each thread: a cache line of its own."""
+SUMS = 32
+"""Float64 numbers for each thread, so that no two threads write to one cache line."""
+
+MOST_METRICS = SUMS - 1
+"""Beside the loss."""
 
 _EPSILON = 1e-7
 """Keras's ``backend.epsilon()``: probabilities are clipped to [1e-7, 1 - 1e-7]."""

@@ -8,11 +8,17 @@ from epochwise.engine.plan import floats
 from epochwise.engine.stages.copies import aligned
 from epochwise.engine.stages.planning import Planning
 from epochwise.engine.stages.simple import kept
+from epochwise.errors import NotCoveredError
 
 
 def plan_loss(planning: Planning, weighted: bool) -> None:
     """Plan loss and metrics, in training and evaluation."""
     network, loss = planning.network, planning.network.loss
+    if len(network.metrics) > rows.MOST_METRICS:
+        raise NotCoveredError(
+            f"The engine keeps at most {rows.MOST_METRICS} metrics, and this model has {len(network.metrics)}.",
+            remedy="fewer metrics in model.compile",
+        )
     y = aligned(planning, network.output if loss.logits is None else loss.logits)
     logits = loss.from_logits or loss.logits is not None
     gradient = y.gradient if y.gradient is not None else floats(planning.batch, y.form.size)
