@@ -1,0 +1,1 @@
+"""What the extra time of a model buys: protocols, and verdicts."""

@@ -1,0 +1,1 @@
+"""Training runs: their descriptions, where results are kept, and what runs them."""
