@@ -18,7 +18,8 @@
     ├── BackendMissingError         5   a framework that is not installed
     ├── TracingError                6   the step could not be traced
     ├── WorkerDiedError             7   a measuring process ended by itself or was killed
-    └── RecordError                 8   a saved result that cannot be read
+    ├── RecordError                 8   a saved result that cannot be read
+    └── JobsFailedError             9   some of many models were not trained
 
 Each message says what was wrong, what was received, the usual cause, and the line that works. Only the command line turns
 errors into exit codes.
@@ -26,6 +27,8 @@ errors into exit codes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar
 
 
@@ -144,6 +147,19 @@ class RecordError(EpochwiseError):
     """A saved result that cannot be read: not JSON, another schema, a newer version."""
 
     exit_code = 8
+
+
+class JobsFailedError(EpochwiseError):
+    """Some of many models could not be trained.
+
+    Attributes:
+        failures: what was raised, by the number of the job.
+        histories: of all jobs, in their order; ``None`` for those that failed.
+    """
+
+    exit_code = 9
+    failures: Mapping[int, BaseException] = MappingProxyType({})
+    histories: Sequence[object] = ()
 
 
 def all_errors() -> dict[str, type[EpochwiseError]]:

@@ -71,6 +71,10 @@ class CompiledTrainer:
         self._library = library_for(this_target(lanes))
         self._ready: dict[_Kind, _Ready] = {}
 
+    def prepare(self, data: Data, batch_size: int) -> None:
+        """Plan, and compile what is not yet."""
+        self._for(data, batch_size)
+
     def train(self, data: Data, order: NDArray[np.int64], batch_size: int, learning_rates: NDArray[np.float32]) -> Sums:
         """Steps over the samples in this order."""
         ready = self._for(data, batch_size)

@@ -7,6 +7,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from epochwise.engine.code import Call, Place
 from epochwise.engine.kernels.course import CLAIM_WORDS, course
 from epochwise.engine.library import Library
+from epochwise.engine.locks import Lock
 from epochwise.engine.plan import Program
 
 _COURSE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
@@ -29,7 +31,10 @@ def crew_of(threads: int, library: Library) -> Crew:
 
 
 class Crew:
-    """The calling thread and ``threads - 1`` others. It runs one program at a time; who comes meanwhile waits."""
+    """The calling thread and ``threads - 1`` others. It runs one program at a time; who comes meanwhile waits.
+
+    A crew of one has no others: any number of threads run programs with it at once.
+    """
 
     def __init__(self, threads: int, library: Library) -> None:
         self.threads = threads
@@ -37,7 +42,7 @@ class Crew:
         self._give_way = _address_of_yield()
         self._helpers: list[_Helper] = []
         self._process = os.getpid()
-        self._busy = threading.Lock()
+        self._busy = nullcontext() if threads == 1 else Lock()
 
     def run(self, program: Program, first_step: int, last_step: int, samples: int, batch: int) -> None:
         """Run these steps of a program, over ``samples`` samples in batches; returns when all threads are done."""
@@ -60,19 +65,13 @@ class Crew:
         ).words()
         places = np.zeros((self.threads, _PLACE_WORDS), np.int64)
         places[:, Place.THREAD], places[:, Place.THREADS] = np.arange(self.threads), self.threads
-        with self._lock():
+        with self._busy:
             others = self._others()
             for helper, place in zip(others, places[1:], strict=True):
                 helper.start(lambda place=place: self._go(arguments, place))  # type: ignore[misc]
             self._go(arguments, places[0])
             for helper in others:
                 helper.wait()
-
-    def _lock(self) -> threading.Lock:
-        """Held while a program runs; in a process that was forked meanwhile, nobody holds it."""
-        if self._process != os.getpid():
-            self._busy = threading.Lock()
-        return self._busy
 
     def _go(self, arguments: NDArray[np.int64], place: NDArray[np.int64]) -> None:
         self._course(arguments.ctypes.data, place.ctypes.data)

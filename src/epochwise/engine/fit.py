@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from epochwise.engine.interrupts import Interrupts
+from epochwise.engine.interrupts import Holding, Interrupts
+from epochwise.engine.network import State
 from epochwise.engine.run import Run, means
 from epochwise.engine.samples import prepared
-from epochwise.engine.sources import Arrays, Source, split
+from epochwise.engine.sources import Arrays, Source, drawn_generator, split
 from epochwise.engine.support import Support
 from epochwise.engine.trainers import trainer_for
 from epochwise.errors import NotCoveredError, UsageError
@@ -122,52 +123,87 @@ def evaluated(model: Any, x: Any, y: Any, batch_size: int, by: Fitted) -> dict[s
 
 def fitted(model: Any, *, fallback: bool, threads: int | None, **given: Any) -> Fitted:
     """The same as :func:`fit`, with what trained the model."""
-    from epochwise.engine import keras as models
+    check_arguments(given, threads)
+    ready = made_ready(model, given)
+    if isinstance(ready, Support):
+        if not fallback:
+            raise refused(model, ready)
+        reasons = "; ".join(map(str, ready.reasons))
+        warnings.warn(f"Keras trains this model, not the engine, which does not cover: {reasons}.", stacklevel=3)
+        return Fitted(model.fit(**given), "keras", None)
+    with Interrupts() as interrupts:
+        return ready.train(threads, interrupts)
 
-    _check(given, threads)
+
+@dataclasses.dataclass(frozen=True)
+class Ready:
+    """A model with its data, checked and ready to be trained, in whatever thread.
+
+    Attributes:
+        reading: the model.
+        state: its weights and the optimizer's arrays.
+        source: what is trained on.
+        validation: what is validated with.
+        callbacks: Keras's list of them.
+        given: the arguments of ``fit``.
+    """
+
+    reading: Reading
+    state: State
+    source: Source
+    validation: Source | None
+    callbacks: Any
+    given: dict[str, Any]
+
+    def train(self, threads: int | None, interrupts: Holding) -> Fitted:
+        """Train, and leave the weights of the last finished step in the model, whatever ends it."""
+        trainer = trainer_for(self.reading.network, self.state, threads, interrupts.check)
+        run = Run(self.reading, self.state, trainer, self.callbacks, interrupts)
+        try:
+            run.train(self.source, self.given["epochs"], self.given["initial_epoch"], self._validate)
+        finally:
+            run.write()
+        return Fitted(self.reading.model.history, trainer.name, trainer.threads)
+
+    def _validate(self, epoch: int) -> Source | None:
+        """What to validate an epoch with."""
+        every = self.given["validation_freq"]
+        wanted = (epoch + 1) % every == 0 if isinstance(every, int) else epoch + 1 in every
+        return self.validation if wanted else None
+
+
+def made_ready(model: Any, given: dict[str, Any], prepare: Any = prepared, seed: int | None = None) -> Ready | Support:
+    """A model and its data, looked at before anything is trained; or what the engine does not cover of them.
+
+    Args:
+        model: a compiled Keras model.
+        given: all arguments of ``model.fit``, by name.
+        prepare: what checks arrays and puts them into form, see :func:`epochwise.engine.samples.prepared`.
+        seed: of the order of samples, see :func:`epochwise.engine.sources.drawn_generator`.
+
+    Raises:
+        EpochwiseError: see :func:`fit`.
+    """
+    from epochwise.engine import keras as models
+    from epochwise.engine.callbacks.keras import callback_list
+
     if not _is_stream(given["x"]):
         models.build_for(model, tuple(np.shape(given["x"])[1:]))
     reading, support = models.read(model)
-    if reading is not None and given["x"] is not None:
+    if reading is not None:
         support = _data_covered(given)
     if reading is None or not support:
-        if not fallback:
-            raise _refused(model, support)
-        reasons = "; ".join(map(str, support.reasons))
-        warnings.warn(f"Keras trains this model, not the engine, which does not cover: {reasons}.", stacklevel=3)
-        return Fitted(model.fit(**given), "keras", None)
-    source, validation = _sources(reading, given)
-    return _run(reading, source, validation, threads, given)
-
-
-def _run(reading: Reading, source: Source, validation: Source | None, threads: int | None, given: dict[str, Any]) -> Fitted:
-    """Train, and leave the weights of the last finished step in the model, whatever ends it."""
-    from epochwise.engine.callbacks.keras import callback_list
-
-    callbacks = callback_list(given["callbacks"], reading.model, given["verbose"], given["epochs"], source.steps)
+        return support
+    source, validation = _sources(partial(prepare, reading.network, whole=reading.whole), given, seed)
+    callbacks = callback_list(given["callbacks"], model, given["verbose"], given["epochs"], source.steps)
     reading.build_metrics()
-    state = reading.state()
-    trainer = trainer_for(reading.network, state, threads)
-    every = given["validation_freq"]
-
-    def validate(epoch: int) -> Source | None:
-        wanted = (epoch + 1) % every == 0 if isinstance(every, int) else epoch + 1 in every
-        return validation if wanted else None
-
-    with Interrupts() as interrupts:
-        run = Run(reading, state, trainer, callbacks, interrupts)
-        try:
-            run.train(source, given["epochs"], given["initial_epoch"], validate)
-        finally:
-            run.write()
-    return Fitted(reading.model.history, trainer.name, trainer.threads)
+    return Ready(reading, reading.state(), source, validation, callbacks, given)
 
 
-def _sources(reading: Reading, given: dict[str, Any]) -> tuple[Source, Source | None]:
+def _sources(prepare: Any, given: dict[str, Any], seed: int | None) -> tuple[Source, Source | None]:
     """Where the batches of training and of validation come from."""
     from epochwise.engine.streams.keras import Stream
 
-    prepare = partial(prepared, reading.network, whole=reading.whole)
     batch_size = given["batch_size"] or 32
     validation: Source | None = None
     if _is_stream(given["x"]):
@@ -186,7 +222,7 @@ def _sources(reading: Reading, given: dict[str, Any]) -> tuple[Source, Source | 
             if given["class_weight"] is not None:  # acts on training alone
                 held = dataclasses.replace(held, weight=None)
             validation = Arrays(held, given["validation_batch_size"] or batch_size)
-        source = Arrays(data, batch_size, given["shuffle"])
+        source = Arrays(data, batch_size, given["shuffle"], drawn_generator(seed))
     if given["validation_data"] is not None:
         validation = _validation(given, prepare, batch_size)
     return source, validation
@@ -226,7 +262,8 @@ def _data_covered(given: dict[str, Any]) -> Support:
     return Support()
 
 
-def _refused(model: Any, support: Support) -> NotCoveredError:
+def refused(model: Any, support: Support) -> NotCoveredError:
+    """The error that names what the engine does not cover."""
     listed = "\n".join(f"  {reason}" for reason in support.reasons)
     return NotCoveredError(
         f"The engine does not train {model.name}. Not covered:\n{listed}",
@@ -235,7 +272,7 @@ def _refused(model: Any, support: Support) -> NotCoveredError:
     )
 
 
-def _check(given: dict[str, Any], threads: int | None) -> None:
+def check_arguments(given: dict[str, Any], threads: int | None) -> None:
     """Arguments that make no sense, refused before anything is looked at."""
     for name, least in (("batch_size", 1), ("epochs", 0), ("initial_epoch", 0), ("validation_batch_size", 1)):
         value = given[name]

@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from functools import cache, cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import llvmlite.binding as llvm
 import platformdirs
 
 from epochwise.engine.code import Variant
+from epochwise.engine.locks import Lock
 from epochwise.engine.target import Target
 from epochwise.errors import EpochwiseError
 from epochwise.files import write_bytes
@@ -38,12 +40,14 @@ def library_for(target: Target) -> Library:
 
 
 class Library:
-    """The compiled kernels of this process, for one target."""
+    """The compiled kernels of this process, for one target. Threads may ask for them at once; one of them compiles."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self._addresses: dict[Variant, int] = {}
         self._keep: list[Any] = []
+        self._numbers = count()
+        self._compiling = Lock()
 
     def missing(self, variants: Iterable[Variant]) -> list[Variant]:
         """Those of them that are not loaded yet."""
@@ -54,17 +58,22 @@ class Library:
 
         Args:
             variants: which.
-            progress: is told how many are done, and of how many, before each and at the end.
+            progress: is told how many are done, and of how many, before each and at the end. What it raises ends the loading;
+                what was loaded stays.
         """
         wanted = list(dict.fromkeys(variants))
-        missing = self.missing(wanted)
+        if self.missing(wanted):
+            with self._compiling:
+                self._load(self.missing(wanted), progress)
+        return {variant: self._addresses[variant] for variant in wanted}
+
+    def _load(self, missing: list[Variant], progress: Callable[[int, int], None] | None) -> None:
         for number, variant in enumerate(missing):
             if progress is not None:
                 progress(number, len(missing))
             self._addresses[variant] = self._link(self._object(variant))
         if missing and progress is not None:
             progress(len(missing), len(missing))
-        return {variant: self._addresses[variant] for variant in wanted}
 
     def _object(self, variant: Variant) -> bytes:
         assembly = variant.assembly()
@@ -101,9 +110,8 @@ class Library:
         return llvm.create_lljit_compiler(self._machine)
 
     def _link(self, compiled: bytes) -> int:
-        number = len(self._keep)
         part = llvm.JITLibraryBuilder().add_object_img(compiled).add_current_process().export_symbol("kernel")
-        tracker = part.link(self._linker, f"kernel{number}")
+        tracker = part.link(self._linker, f"kernel{next(self._numbers)}")  # never a name again, also after a Ctrl-C in here
         self._keep.append(tracker)  # the code is freed with it
         return int(tracker["kernel"])
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from epochwise.engine.interrupts import Interrupts
+from epochwise.engine.interrupts import Holding
 from epochwise.engine.network import Network, State, Sums
 from epochwise.engine.pace import Pace
 from epochwise.engine.sources import Arrays, Source
@@ -44,7 +44,7 @@ class Run:
         interrupts: Ctrl-C.
     """
 
-    def __init__(self, reading: Reading, state: State, trainer: Trainer, callbacks: Any, interrupts: Interrupts) -> None:
+    def __init__(self, reading: Reading, state: State, trainer: Trainer, callbacks: Any, interrupts: Holding) -> None:
         from epochwise.engine.callbacks.keras import Watch, watch_of_testing, watch_of_training
 
         self._reading = reading
@@ -131,6 +131,7 @@ class Run:
     def _stretch(self, data: Data, order: Any, batch_size: int, steps: int) -> Sums:
         """Steps without anybody looking; Ctrl-C waits for their end."""
         rates = self._reading.learning_rates(self._state.iterations, steps)
+        self._trainer.prepare(data, batch_size)  # out here, since compiling may take seconds
         start = time.perf_counter()
         with self._interrupts.held():
             self._newer = True
@@ -151,9 +152,11 @@ class Run:
                 callbacks.on_test_batch_begin(step)
                 part = slice(done * batch_size, (done + count) * batch_size)
                 weight = None if data.weight is None else data.weight[part]
+                batches = Data(data.x[part], data.y[part], weight)
+                self._trainer.prepare(batches, batch_size)
                 start = time.perf_counter()
                 with self._interrupts.held():
-                    total.add(self._trainer.evaluate(Data(data.x[part], data.y[part], weight), batch_size))
+                    total.add(self._trainer.evaluate(batches, batch_size))
                 self._test_pace.saw(count, time.perf_counter() - start)
                 done, step = done + count, step + count
                 logs = means(network, total)

@@ -27,6 +27,17 @@ class Source(Protocol):
         ...
 
 
+def drawn_generator(seed: int | None = None) -> np.random.Generator:
+    """What the orders of a run are drawn from.
+
+    Args:
+        seed: gives the same as without it after ``keras.utils.set_random_seed(seed)``; ``None`` for a seed from Python's random
+            numbers, as the seeds of Keras's layers are, so that ``set_random_seed`` makes a run repeatable.
+    """
+    numbers = random if seed is None else random.Random(seed)
+    return np.random.default_rng(numbers.randrange(2**32))
+
+
 @dataclass
 class Arrays:
     """Samples that are all in memory.
@@ -35,14 +46,13 @@ class Arrays:
         data: the samples.
         batch_size: of a step.
         shuffle: true for a new order in each epoch, ``"batch"`` for a new order of batches whose samples stay together.
-        generator: what orders are drawn from. Its seed comes from Python's, as the seeds of Keras's layers do, so that
-            ``keras.utils.set_random_seed`` makes a run repeatable.
+        generator: what orders are drawn from, see :func:`drawn_generator`; where none is given, the same ones each time.
     """
 
     data: Data
     batch_size: int
     shuffle: bool | Literal["batch"] = False
-    generator: np.random.Generator = field(default_factory=lambda: np.random.default_rng(random.randrange(2**32)))
+    generator: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
     @property
     def steps(self) -> int:

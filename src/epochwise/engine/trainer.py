@@ -40,6 +40,10 @@ class Trainer(Protocol):
     name: str
     threads: int
 
+    def prepare(self, data: Data, batch_size: int) -> None:
+        """Compile and allocate what such data and this batch size need, so that the other methods start at once."""
+        ...
+
     def train(self, data: Data, order: NDArray[np.int64], batch_size: int, learning_rates: NDArray[np.float32]) -> Sums:
         """Steps over the samples in this order, the last batch partial if they do not come out even.
 

@@ -48,6 +48,9 @@ class PlainTrainer:
             slots = [[array.astype(self._dtype) for array in arrays] for arrays in state.slots]
             self.state = State(weights, slots, state.iterations)
 
+    def prepare(self, data: Data, batch_size: int) -> None:
+        """Nothing is compiled here."""
+
     def train(self, data: Data, order: NDArray[np.int64], batch_size: int, learning_rates: NDArray[np.float32]) -> Sums:
         """Steps over the samples in this order; see :class:`~epochwise.engine.trainer.Trainer`."""
         total = Sums(metrics=[0.0] * len(self.network.metrics))
