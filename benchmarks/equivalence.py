@@ -16,8 +16,6 @@ pieces.
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
 import math
 import os
@@ -25,6 +23,8 @@ import statistics
 import time
 from pathlib import Path
 from typing import Any
+
+from records import facts
 
 MODELS = ("build_model_seq", "build_model_cnn")
 FILE = Path(__file__).parents[1] / "examples" / "question.py"
@@ -131,9 +131,7 @@ def main() -> None:
 
 def finish(record: dict[str, Any], path: Path | None) -> None:
     """Work out the verdicts anew, and keep the record."""
-    names = ("epochwise", "keras", "jax", "tensorflow-cpu", "torch", "numpy")
-    record["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    record["versions"] = {name: importlib.metadata.version(name) for name in names}
+    record |= facts()
     record["verdicts"] = []
     for orders, name in dict.fromkeys((run["orders"], run["model"]) for run in record["runs"]):
         runs = [run for run in record["runs"] if (run["orders"], run["model"]) == (orders, name)]

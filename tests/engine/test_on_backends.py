@@ -41,3 +41,9 @@ def test_fitting(workers, backend, check, case):
 def test_support(workers, backend, check, case):
     """What is not covered, and how that is said."""
     passes(workers, backend, "support", check, case)
+
+
+@on_backends("many")
+def test_many(workers, backend, check, case):
+    """``epochwise.engine.fit_many`` against ``epochwise.fit``."""
+    passes(workers, backend, "many", check, case)

@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from epochwise.engine.keras import Reading
 
 _WITH_LABELS, _WITH_WEIGHTS = 2, 3
+_NUMBERS = (
+    ("batch_size", 1, 32),
+    ("epochs", 0, 5),
+    ("initial_epoch", 0, 0),
+    ("validation_batch_size", 1, 32),
+    ("steps_per_epoch", 1, 100),
+    ("validation_steps", 1, 100),
+    ("threads", 1, 2),
+)
+"""Arguments that are whole numbers, with the least that each may be, and a usual one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,13 +283,28 @@ def refused(model: Any, support: Support) -> NotCoveredError:
 
 
 def check_arguments(given: dict[str, Any], threads: int | None) -> None:
-    """Arguments that make no sense, refused before anything is looked at."""
-    for name, least in (("batch_size", 1), ("epochs", 0), ("initial_epoch", 0), ("validation_batch_size", 1)):
-        value = given[name]
+    """Arguments that make no sense, refused before anything is looked at.
+
+    Raises:
+        UsageError: which, and what is possible.
+    """
+    numbers = {**given, "threads": threads}
+    for name, least, usual in _NUMBERS:
+        value = numbers[name]
         if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < least):
-            raise UsageError(f"{name} is {value!r}; it must be a whole number of at least {least}.", remedy=f"{name}=32")
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads is {threads}; it must be 1 or more.", remedy="threads=2")
+            raise UsageError(f"{name} is {value!r}; it must be a whole number of at least {least}.", remedy=f"{name}={usual}")
+    _check_data_arguments(given)
+    every = given["validation_freq"]
+    if every is None or (isinstance(every, int) and every < 1):
+        raise UsageError(f"validation_freq is {every!r}; it must be 1 or more, or a list.", remedy="validation_freq=1")
+    if given["class_weight"] is not None and not isinstance(given["class_weight"], Mapping):
+        raise UsageError(
+            f"class_weight is of type {type(given['class_weight']).__name__}; it must be a dictionary from class to weight.",
+            remedy="class_weight={0: 1.0, 1: 2.0}",
+        )
+
+
+def _check_data_arguments(given: dict[str, Any]) -> None:
     if given["x"] is None:
         raise UsageError("There are no data to train on: x is None.", remedy="fit(model, x, y)")
     if isinstance(given["x"], dict):

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from epochwise.engine.graphs.keras import sketched
+from epochwise.engine.kernels.rows import MOST_METRICS
 from epochwise.engine.network import Float32, Metric, Network, Optimizer, State
 from epochwise.engine.schedules.keras import Rates
 from epochwise.engine.settings.keras import decays, read_loss, read_metrics, read_optimizer, slots_of
@@ -124,18 +125,27 @@ def read(model: Any) -> tuple[Reading | None, Support]:
 
 
 def build_for(model: Any, sample_shape: tuple[int, ...]) -> None:
-    """Build a model that does not know its input yet, for samples of this shape."""
+    """Build a model that does not know its input yet, for samples of this shape.
+
+    Raises:
+        NotAModelError: it is no Keras model.
+    """
+    _check_kind(model)
     if not model.built and isinstance(model, keras.Sequential):
         model.build((None, *sample_shape))
 
 
-def _read(model: Any) -> tuple[Reading | None, Support]:
+def _check_kind(model: Any) -> None:
     if not isinstance(model, keras.Model):
         raise NotAModelError(
             f"A Keras model is needed, and this is of type {type(model).__name__}.",
             cause="the engine reads the layers of Keras models; other modules it does not know",
             remedy="a keras.Sequential, or keras.Model(inputs, outputs)",
         )
+
+
+def _read(model: Any) -> tuple[Reading | None, Support]:
+    _check_kind(model)
     if not model.built or (isinstance(model, keras.Sequential) and model._functional is None):
         return None, Support((Reason("model", "not built: its first layer does not know the shape of a sample"),))
     sketch, output = sketched(model)
@@ -145,6 +155,8 @@ def _read(model: Any) -> tuple[Reading | None, Support]:
         loss = read_loss(model, output, sketch)
         shape = () if output is None else sketch.shapes[output]
         metrics = read_metrics(model, loss, shape, sketch) if shape else ()
+        if len(metrics) > MOST_METRICS:
+            sketch.refuse("metrics", f"{len(metrics)} of them; covered are at most {MOST_METRICS}")
         if loss.kind == "sparse_categorical_crossentropy" and len(shape) > 1:
             sketch.refuse("loss", f"{loss.kind} of outputs {shape}: several places with a class each; covered is one")
         optimizer = read_optimizer(model, sketch)

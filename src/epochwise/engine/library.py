@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from functools import cache, cached_property
 from itertools import count
@@ -45,9 +46,10 @@ class Library:
     def __init__(self, target: Target) -> None:
         self.target = target
         self._addresses: dict[Variant, int] = {}
-        self._keep: list[Any] = []
+        self._linked: list[Any] = []
         self._numbers = count()
         self._compiling = Lock()
+        self._complained = False
 
     def missing(self, variants: Iterable[Variant]) -> list[Variant]:
         """Those of them that are not loaded yet."""
@@ -82,8 +84,18 @@ class Library:
         kept = _read(path)
         if kept is None:
             kept = self._compile(assembly)
-            _write(path, kept)
+            self._keep(path, kept)
         return kept
+
+    def _keep(self, path: Path, compiled: bytes) -> None:
+        """Write machine code to disk; where that is not possible, it is compiled again next time, which is said once."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, hashlib.sha256(compiled).digest() + compiled, force=True)
+        except (OSError, EpochwiseError) as error:
+            if not self._complained:
+                self._complained = True
+                warnings.warn(_not_kept(path.parent, error), RuntimeWarning, stacklevel=2)
 
     def _compile(self, assembly: str) -> bytes:
         module = llvm.parse_assembly(assembly)
@@ -112,7 +124,7 @@ class Library:
     def _link(self, compiled: bytes) -> int:
         part = llvm.JITLibraryBuilder().add_object_img(compiled).add_current_process().export_symbol("kernel")
         tracker = part.link(self._linker, f"kernel{next(self._numbers)}")  # never a name again, also after a Ctrl-C in here
-        self._keep.append(tracker)  # the code is freed with it
+        self._linked.append(tracker)  # the code is freed with it
         return int(tracker["kernel"])
 
 
@@ -126,10 +138,9 @@ def _read(path: Path) -> bytes | None:
     return compiled if hashlib.sha256(compiled).digest() == checksum else None
 
 
-def _write(path: Path, compiled: bytes) -> None:
-    """Keep machine code; where that is not possible, it is compiled again next time."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, hashlib.sha256(compiled).digest() + compiled, force=True)
-    except (OSError, EpochwiseError):
-        return
+def _not_kept(folder: Path, error: Exception) -> str:
+    why = str(error).splitlines()[0]
+    return (
+        f"The compiled kernels could not be kept in {folder} ({why}), so each new process compiles them again. "
+        "Set EPOCHWISE_CACHE to a folder that can be written to."
+    )

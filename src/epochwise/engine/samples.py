@@ -6,6 +6,7 @@ Legend: ``N`` samples, ``K`` classes or numbers per sample.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def prepared(
         raise DataError(
             f"{prefix}x has {len(samples)} samples and {prefix}y has {len(labels)} labels.",
             cause="Only one of the two was cut or filtered.",
-            remedy=f"x, y = x[:{min(len(samples), len(labels))}], y[:{min(len(samples), len(labels))}]",
+            remedy="the same index for both: x, y = x[chosen], y[chosen]",
         )
     weights = None if weight is None else _weights(network, weight, len(samples), f"{prefix}sample_weight")
     if class_weight is not None:
@@ -94,8 +95,8 @@ def _samples(network: Network, x: Array, whole: bool, name: str) -> Array:
     if not _stretches(tuple(x.shape[1:]), shape):
         raise ModelDoesNotFitError(
             f"{name} has samples of shape {tuple(x.shape[1:])}; {network.name} takes {shape}.",
-            cause="An input shape written into the model, or samples without their channel axis.",
-            remedy=f"{name} = {name}.reshape(-1, {', '.join(map(str, shape))})",
+            cause="An input shape written into the model, or axes in another order.",
+            remedy=_reshaped(name.rsplit(maxsplit=1)[-1], tuple(x.shape[1:]), shape),
         )
     if x.dtype != np.uint8:
         if whole and x.dtype.kind == "f":
@@ -106,6 +107,15 @@ def _samples(network: Network, x: Array, whole: bool, name: str) -> Array:
         if isinstance(operation, Embedding):
             _in_range(x, network.weights[operation.table].shape[0], f"{name} holds the token", "rows of the Embedding", name)
     return x
+
+
+def _reshaped(name: str, given: Shape, wanted: Shape) -> str:
+    """What makes samples fit, without mixing up their numbers."""
+    if len(given) == len(wanted) > 1 and given == (wanted[-1], *wanted[:-1]):
+        return f"{name} = numpy.moveaxis({name}, 1, -1)   (channels last)"
+    if prod(given) == prod(wanted):
+        return f"{name} = {name}.reshape(-1, {', '.join(map(str, wanted))})"
+    return f"keras.Input({given}) where the model is made, or other samples"
 
 
 def _stretches(given: Shape, wanted: Shape) -> bool:
@@ -120,34 +130,47 @@ def _labels(network: Network, y: Array, name: str) -> Array:
         if y.ndim == _PAIR and y.shape[1] == 1:
             y = y[:, 0]
         if y.ndim != 1 or (y.dtype.kind not in _WHOLE and not (np.isfinite(y).all() and (y == np.trunc(y)).all())):
-            one_hot = y.ndim == _PAIR and y.shape[1] == shape[-1]
-            raise ModelDoesNotFitError(
-                f"{name} has shape {y.shape} and dtype {y.dtype}; {kind} takes the number of a class for each sample.",
-                cause="One-hot labels with the loss for numbers of classes." if one_hot else "Labels of another task.",
-                remedy='loss="categorical_crossentropy"' if one_hot else f"{name} = {name}.astype('int32')",
-            )
+            raise _not_a_class(y, shape, kind, name)
         _in_range(y, shape[-1], f"{name} holds the label", f"classes 0 to {shape[-1] - 1}", name)
         return y.astype(np.int32, copy=False)
     given = tuple(y.shape[1:])
     if given != shape and not (shape == (1,) and given == ()):
         whole = given in ((), (1,)) and y.dtype.kind in _WHOLE and kind == "categorical_crossentropy"
         raise ModelDoesNotFitError(
-            f"{name} has labels of shape {given}; {network.name} gives {shape} per sample.",
+            f"{name} has {f'labels of shape {given}' if given else 'one number'} per sample; {network.name} gives {shape}.",
             cause="Numbers of classes with the loss for one-hot labels." if whole else "The last layer has other units.",
             remedy='loss="sparse_categorical_crossentropy"' if whole else "keras.layers.Dense(y.shape[1])",
         )
     return np.ascontiguousarray(y.reshape(len(y), *shape), np.float32)
 
 
+def _not_a_class(y: Array, shape: Shape, kind: str, name: str) -> ModelDoesNotFitError:
+    """What is wrong with labels that should be numbers of classes."""
+    found = f"shape {y.shape} and dtype {y.dtype}"
+    if y.ndim == _PAIR and y.shape[1] == shape[-1]:
+        cause, remedy = "One-hot labels with the loss for numbers of classes.", 'loss="categorical_crossentropy"'
+    elif y.ndim > 1:
+        cause, remedy = "Labels of another task.", f'loss="mean_squared_error"   (or {name} with one number for each sample)'
+    else:
+        wrong = int(np.argmax(~np.isfinite(y) | (y != np.trunc(y))))
+        found += f", and {y[wrong]} at index {wrong}"
+        cause = "Missing labels, or numbers to predict instead of classes."
+        remedy = f'{name}[numpy.isfinite({name})], with the same samples   (or loss="mean_squared_error")'
+    return ModelDoesNotFitError(
+        f"{name} has {found}; {kind} takes the number of a class for each sample.", cause=cause, remedy=remedy
+    )
+
+
 def _in_range(values: Array, count: int, what: str, among: str, name: str) -> None:
     low, high = values.min(), values.max()
     if low < 0 or high >= count:
         wrong = low if low < 0 else high
+        short = name.rsplit(maxsplit=1)[-1]
         where = tuple(int(axis) for axis in np.argwhere(values == wrong)[0])
         raise DataError(
             f"{what} {int(wrong)} (at index {where[0] if len(where) == 1 else where}), outside the {count} {among}.",
             cause="Numbers that count from 1, or -1 for what is missing.",
-            remedy=f"{name} = {name} - {name}.min()   (or another model)",
+            remedy=f"{short} = {short} - {short}.min()   (or another model)",
         )
 
 

@@ -19,7 +19,7 @@ from keras import callbacks, layers, optimizers
 
 import epochwise
 from epochwise.engine import fit as fit_module
-from epochwise.errors import EpochwiseError, NotCoveredError, UsageError
+from epochwise.errors import DataError, EpochwiseError, NotAModelError, NotCoveredError, UsageError
 from tests.engine.on_keras.parity import same, sequential, shaken
 
 generator = np.random.default_rng(11)
@@ -426,6 +426,26 @@ def check_bad_input():
     refused(EpochwiseError, "shape \\(5,\\)", model_for(), X[:, :5], Y)
     refused(EpochwiseError, "validation x has samples of shape", model_for(), X, Y, validation_data=(X[:, :5], Y))
     refused(EpochwiseError, "holds the label 4", model_for(), X, np.full(45, 4))
+    refused(UsageError, "epochs is 1.5", model_for(), X, Y, epochs=1.5)
+    refused(UsageError, "threads is 'two'", model_for(), X, Y, threads="two")
+    refused(UsageError, "validation_freq is 0", model_for(), X, Y, validation_freq=0)
+    refused(UsageError, "class_weight is of type list", model_for(), X, Y, class_weight=[1.0, 2.0])
+    refused(
+        UsageError,
+        r"callbacks\[1\] is no keras.callbacks.Callback, but of type function",
+        model_for(),
+        X,
+        Y,
+        callbacks=[Meddler(), print_nothing],
+    )
+    refused(DataError, "(?s)Keras cannot read batches from this generator.*yield x, y", model_for(), (x for x in [X]))
+    refused(DataError, "(?s)Keras cannot read batches from this generator.*at least one", model_for(), (x for x in ()))
+    with pytest.raises(NotAModelError, match="of type str"):
+        epochwise.fit("model", X, Y)
+
+
+def print_nothing(epoch, logs):
+    """What a user who does not know callbacks might give."""
 
 
 def check_unbuilt_sequential():

@@ -82,6 +82,7 @@ OPTIONS = {
     "own_loss": lambda: (compiled(loss=lambda y, p: p[:, 0]), "loss", "<lambda>"),
     "no_softmax": lambda: (ending(layers.Dense(3), loss="sparse_categorical_crossentropy"), "loss", "from_logits=True"),
     "metric": lambda: (compiled(metrics=["accuracy", keras.metrics.AUC(name="auc")]), "metrics", "auc"),
+    "many_metrics": lambda: (compiled(metrics=["accuracy"] * 40), "metrics", "40 of them; covered are at most 31"),
     "other_labels": lambda: (compiled(metrics=["categorical_accuracy"]), "metrics", "different labels"),
     "optimizer": lambda: (compiled(optimizer=optimizers.RMSprop()), "optimizer", "RMSprop"),
     "amsgrad": lambda: (compiled(optimizer=optimizers.Adam(amsgrad=True)), "optimizer", "amsgrad"),

@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from epochwise.errors import UsageError
+
 _TRAIN_METHODS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 _TEST_METHODS = ("on_test_batch_begin", "on_test_batch_end")
 _LOGS_ONLY = (keras.callbacks.TerminateOnNaN,)
@@ -27,7 +29,18 @@ class Watch(IntEnum):
 
 
 def callback_list(callbacks: Any, model: Any, verbose: Any, epochs: int, steps: int | None) -> Any:
-    """Keras's ``CallbackList`` as ``model.fit`` makes it, with a History and a progress bar."""
+    """Keras's ``CallbackList`` as ``model.fit`` makes it, with a History and a progress bar.
+
+    Raises:
+        UsageError: one of them is no callback.
+    """
+    for number, each in enumerate(callbacks if isinstance(callbacks, list | tuple) else []):
+        if not isinstance(each, keras.callbacks.Callback):
+            raise UsageError(
+                f"callbacks[{number}] is no keras.callbacks.Callback, but of type {type(each).__name__}.",
+                cause="The class instead of an object of it, or a plain function.",
+                remedy="keras.callbacks.LambdaCallback(on_epoch_end=function)",
+            )
     if isinstance(callbacks, keras.callbacks.CallbackList):
         return callbacks
     return keras.callbacks.CallbackList(

@@ -13,6 +13,7 @@ import numpy as np
 from keras.src.trainers.epoch_iterator import EpochIterator  # what model.fit itself reads data with; it has no public name
 
 from epochwise.engine.trainer import Data
+from epochwise.errors import DataError
 
 CHUNK_BYTES = 16 * 2**20
 """About as much is read ahead of training."""
@@ -41,7 +42,16 @@ class Stream:
     ) -> None:
         shuffled = shuffle and isinstance(batches, keras.utils.PyDataset)
         self._prepare = prepare
-        self._iterator = EpochIterator(x=batches, steps_per_epoch=steps_per_epoch, shuffle=shuffled, class_weight=class_weight)
+        try:
+            self._iterator = EpochIterator(
+                x=batches, steps_per_epoch=steps_per_epoch, shuffle=shuffled, class_weight=class_weight
+            )
+        except ValueError as problem:
+            raise DataError(
+                f"Keras cannot read batches from this {type(batches).__name__}: {_short(problem)}",
+                cause="A generator without batches, or batches that are no tuples (x, y) or (x, y, sample_weight).",
+                remedy="yield x, y",
+            ) from problem
         self._iterator.reset()
 
     @property
@@ -73,6 +83,11 @@ class Stream:
                     gathered, held = [], 0
         if gathered:
             yield _joined(gathered), size
+
+
+def _short(problem: ValueError) -> str:
+    """Keras's own words, without the array that it may print after them."""
+    return str(problem).partition("Received:")[0].strip()
 
 
 def _parts(batch: Any) -> tuple[Any, Any, Any]:
