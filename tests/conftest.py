@@ -1,4 +1,4 @@
-"""Shared by all tests: which backends are installed, and small subjects to test on."""
+"""Shared by all tests: which backends are installed, and which tests need the machine for themselves."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ import pytest
 
 from epochwise.errors import DataNotFoundError
 from epochwise.subjects import fashion_mnist
+
+ALONE = (
+    "cli/test_compare",
+    "cli/test_explain",
+    "cli/test_machine",
+    "engine/test_interrupts",
+    "explaining/test_cases_measured",
+    "explaining/test_what_if_batch",
+    "machines/",
+    "measuring/",
+    "observing/",
+)
+"""Where tests begin that look at times or at the load of the machine: they are marked ``alone``."""
 
 BACKEND_MODULES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
 
@@ -31,10 +44,14 @@ def fashion_mnist_is_here() -> bool:
     return True
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked with a backend, or with the real data, are left out where that is missing."""
+    """Tests marked with a backend, or with the real data, are left out where that is missing; some are marked ``alone``."""
     data = fashion_mnist_is_here()
+    here = Path(__file__).parent
     for item in items:
+        if item.path.relative_to(here).as_posix().startswith(ALONE):
+            item.add_marker(pytest.mark.alone)
         if item.get_closest_marker("fashion_mnist") and not data:
             item.add_marker(pytest.mark.skip(reason="Fashion-MNIST is not on this machine"))
         for backend in BACKEND_MODULES:
