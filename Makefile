@@ -6,7 +6,7 @@ STAMP := $(VENV)/.made-from
 OUT ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help env data demo test test-long lint format constraints clean
+.PHONY: help env data demo test test-long test-drawn lint format constraints clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ test: env ## environment and tests, all three backends
 
 test-long: env ## the tests that take minutes
 	$(BIN)/python -m pytest -m long
+
+test-drawn: env ## 600 networks drawn at random: the engine against its plain twin (minutes)
+	$(BIN)/python -m pytest -m long tests/engine/test_compiled.py -k drawn
 
 lint: env ## ruff, mypy (strict), import-linter
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""How long it takes from starting Python to the first step that is done, as a user has it: with an empty cache, and with a full one.
+"""How long it takes from starting Python until the first step is done, as a user has it: with an empty cache and a full one.
 
     python benchmarks/start.py --json benchmarks/results/DATE-start.json
 
@@ -27,6 +27,7 @@ from records import write
 
 HERE = Path(__file__).parent
 WORK = ("question CNN", "residual")
+CLASSES = 10
 STAGES = ("import keras", "make the model", "import epochwise", "make ready", "first step")
 
 
@@ -36,7 +37,7 @@ def other_sizes(layers: Any) -> list[Any]:
     for kind, *options in layers:
         if kind == "conv":
             changed.append((kind, options[0] + 16, *options[1:]))
-        elif kind == "dense" and options[0] != 10:
+        elif kind == "dense" and options[0] != CLASSES:
             changed.append((kind, options[0] + 32))
         elif kind == "residual":
             changed.append((kind, other_sizes(options[0]), other_sizes(options[1])))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import zipfile
 
+import h5py
 import pytest
 
 pytestmark = pytest.mark.jax
@@ -67,6 +72,25 @@ def test_training_is_told_saved_and_repeatable(user):
     on = run(user, "out.keras", "--data", "user.py:data", "--epochs", "1", "--json", "-")
     assert on.returncode == 0, on.stderr
     assert json.loads(on.stdout)["epochs"][0]["loss"] < record["epochs"][0]["loss"]
+
+
+def test_interrupted(user):
+    """Ctrl-C ends it with the usual exit code; what was trained until then is saved, with the optimizer's count of steps."""
+    options = ["user.py:mlp", "--data", "user.py:data", "--epochs", "1000000", "--batch-size", "16", "--save", "out.keras"]
+    command = [*COMMAND, *options, "--backend", "jax"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=user) as process:
+        told = ""
+        while "epoch 2" not in told:
+            line = process.stderr.readline()
+            assert line, told
+            told += line
+        process.send_signal(signal.SIGINT)
+        told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert told.endswith("Interrupted.\n")
+    steps = int(re.search(r"out.keras holds the model as of its last finished step, the ([\d,]+)th", told)[1].replace(",", ""))
+    with zipfile.ZipFile(user / "out.keras") as file, h5py.File(io.BytesIO(file.read("model.weights.h5"))) as weights:
+        assert int(weights["optimizer/vars/0"][()]) == steps >= 38
 
 
 def test_what_is_not_covered_is_refused_by_name_or_trained_by_keras(user):

@@ -1,6 +1,7 @@
 """Runs checks on the active backend, one line of JSON in, one out: ``{"topic": "layers", "check": "check_...", "case": ...}``.
 
 A topic is a module of the folder ``on_keras``; its functions ``check_...`` are the tests, and raise where a promise is broken.
+Others may be asked as well, and what they return comes back as ``told``.
 Run in a process of its own for each backend (``KERAS_BACKEND``); see :mod:`backends`, which starts them.
 """
 
@@ -25,9 +26,9 @@ def answer(asked):
     check = getattr(topic, asked["check"])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        check(*([] if asked["case"] is None else [asked["case"]]))
+        told = check(*([] if asked["case"] is None else [asked["case"]]))
     ours = [str(each.message) for each in caught if "epochwise" in each.filename and "site-packages" not in each.filename]
-    return {"error": "warned: " + "; ".join(ours)} if ours else {}
+    return {"error": "warned: " + "; ".join(ours)} if ours else {"told": told}
 
 
 def main():

@@ -89,7 +89,7 @@ def test_drawn_networks(lanes):
 @pytest.mark.long
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_many_drawn_networks(threads):
-    """600 networks, in `make test-long`."""
+    """600 networks in all, new ones each time: `make test-drawn`."""
 
     @settings(max_examples=200, derandomize=False, **DRAWN)
     @given(cases())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -56,21 +57,26 @@ def fit(
     from epochwise.subjects.datasets import DataSpec
 
     where = DataSpec(data, parse_shape(input_shape) if input_shape else None, classes, data_dir=data_dir, seed=seed)
-    with Progress() as progress:
-        record = fit_named(
-            model,
-            where,
-            backend=backend,
-            batch_size=batch_size,
-            epochs=epochs,
-            threads=threads,
-            validation_split=validation_split,
-            shuffle=shuffle,
-            fallback=fallback,
-            save=save,
-            seed=seed,
-            progress=progress,
-        )
+    try:
+        with Progress() as progress:
+            record = fit_named(
+                model,
+                where,
+                backend=backend,
+                batch_size=batch_size,
+                epochs=epochs,
+                threads=threads,
+                validation_split=validation_split,
+                shuffle=shuffle,
+                fallback=fallback,
+                save=save,
+                seed=seed,
+                progress=progress,
+            )
+    except KeyboardInterrupt as pressed:
+        for line in pressed.args:
+            sys.stderr.write(f"{line}\n")
+        raise
     deliver(record, json, report, force)
 
 

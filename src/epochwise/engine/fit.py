@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from epochwise.engine.interrupts import Holding, Interrupts
 from epochwise.engine.network import State
 from epochwise.engine.run import Run, means
@@ -188,7 +186,8 @@ def made_ready(model: Any, given: dict[str, Any], prepare: Any = prepared, seed:
     Args:
         model: a compiled Keras model.
         given: all arguments of ``model.fit``, by name.
-        prepare: what checks arrays and puts them into form, see :func:`epochwise.engine.samples.prepared`.
+        prepare: what checks arrays and puts them into form, as :func:`epochwise.engine.samples.prepared` does. It is called
+            here, while what comes in batches is checked where it is read.
         seed: of the order of samples, see :func:`epochwise.engine.sources.drawn_generator`.
 
     Raises:
@@ -198,19 +197,31 @@ def made_ready(model: Any, given: dict[str, Any], prepare: Any = prepared, seed:
     from epochwise.engine.callbacks.keras import callback_list
 
     if not _is_stream(given["x"]):
-        models.build_for(model, tuple(np.shape(given["x"])[1:]))
+        models.build_for(model, given["x"])
     reading, support = models.read(model)
     if reading is not None:
         support = _data_covered(given)
     if reading is None or not support:
         return support
-    source, validation = _sources(partial(prepare, reading.network, whole=reading.whole), given, seed)
+    source, validation = _sources(_Prepare(reading, prepare), given, seed)
     callbacks = callback_list(given["callbacks"], model, given["verbose"], given["epochs"], source.steps)
     reading.build_metrics()
     return Ready(reading, reading.state(), source, validation, callbacks, given)
 
 
-def _sources(prepare: Any, given: dict[str, Any], seed: int | None) -> tuple[Source, Source | None]:
+class _Prepare:
+    """What puts data into the form that a model takes.
+
+    Attributes:
+        arrays: for data that are whole in memory, which several models may share.
+        batch: for one batch of a stream.
+    """
+
+    def __init__(self, reading: Reading, prepare: Any) -> None:
+        self.arrays, self.batch = (partial(way, reading.network, whole=reading.whole) for way in (prepare, prepared))
+
+
+def _sources(prepare: _Prepare, given: dict[str, Any], seed: int | None) -> tuple[Source, Source | None]:
     """Where the batches of training and of validation come from."""
     from epochwise.engine.streams.keras import Stream
 
@@ -219,14 +230,14 @@ def _sources(prepare: Any, given: dict[str, Any], seed: int | None) -> tuple[Sou
     if _is_stream(given["x"]):
         source: Source = Stream(
             given["x"],
-            prepare,
+            prepare.batch,
             steps_per_epoch=given["steps_per_epoch"],
             shuffle=bool(given["shuffle"]),
             class_weight=given["class_weight"],
         )
     else:
         weights = {"weight": given["sample_weight"], "class_weight": given["class_weight"]}
-        data = prepare(given["x"], given["y"], **weights)
+        data = prepare.arrays(given["x"], given["y"], **weights)
         if given["validation_split"] and given["validation_data"] is None:
             data, held = split(data, given["validation_split"])
             if given["class_weight"] is not None:  # acts on training alone
@@ -238,19 +249,19 @@ def _sources(prepare: Any, given: dict[str, Any], seed: int | None) -> tuple[Sou
     return source, validation
 
 
-def _validation(given: dict[str, Any], prepare: Any, batch_size: int) -> Source:
+def _validation(given: dict[str, Any], prepare: _Prepare, batch_size: int) -> Source:
     from epochwise.engine.streams.keras import Stream
 
-    data, prepare = given["validation_data"], partial(prepare, prefix="validation ")
+    data = given["validation_data"]
     if _is_stream(data):
-        return Stream(data, prepare, steps_per_epoch=given["validation_steps"])
+        return Stream(data, partial(prepare.batch, prefix="validation "), steps_per_epoch=given["validation_steps"])
     if not isinstance(data, tuple | list) or len(data) not in (_WITH_LABELS, _WITH_WEIGHTS):
         raise UsageError(
             f"validation_data is of type {type(data).__name__}.",
             cause="It must be (x, y), (x, y, sample_weight), or batches of these.",
             remedy="validation_data=(x_test, y_test)",
         )
-    source = Arrays(prepare(*data), given["validation_batch_size"] or batch_size)
+    source = Arrays(prepare.arrays(*data, prefix="validation "), given["validation_batch_size"] or batch_size)
     steps = given["validation_steps"]
     if steps is not None:
         some = slice(None, steps * source.batch_size)

@@ -124,7 +124,7 @@ def read(model: Any) -> tuple[Reading | None, Support]:
     return reading, support
 
 
-def build_for(model: Any, sample_shape: tuple[int, ...]) -> None:
+def build_for(model: Any, x: Any) -> None:
     """Build a model that does not know its input yet, for samples of this shape.
 
     Raises:
@@ -132,7 +132,7 @@ def build_for(model: Any, sample_shape: tuple[int, ...]) -> None:
     """
     _check_kind(model)
     if not model.built and isinstance(model, keras.Sequential):
-        model.build((None, *sample_shape))
+        model.build((None, *np.shape(x)[1:]))
 
 
 def _check_kind(model: Any) -> None:

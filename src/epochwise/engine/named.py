@@ -55,6 +55,7 @@ def fit_named(
     Raises:
         NotCoveredError: the engine does not train this model.
         EpochwiseError: what loading of models and data raises.
+        KeyboardInterrupt: Ctrl-C. The model as of its last finished step is saved before, and the exception says so.
     """
     chosen = choose_backend(backend)
     progress(0, epochs, "loading the data")
@@ -71,13 +72,25 @@ def fit_named(
     options = {"validation_split": validation_split, "shuffle": shuffle, "batch_size": batch_size, "epochs": epochs}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        record = _trained(subject, options, threads, fallback, seed, lambda done, text: progress(done, epochs, text))
+        try:
+            record = _trained(subject, options, threads, fallback, seed, lambda done, text: progress(done, epochs, text))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(*_rescued(subject.model, save)) from None
     notes = tuple(dict.fromkeys(str(each.message) for each in caught if each.category in (UserWarning, RuntimeWarning)))
     if save:
         subject.model.save(Path(save))
     from msgspec.structs import replace
 
     return replace(record, notes=notes)
+
+
+def _rescued(model: Any, save: str | None) -> list[str]:
+    """Save a model whose training was interrupted, if it was to be saved; what there is to say."""
+    steps = int(model.optimizer.iterations)
+    if not save or not steps:
+        return []
+    model.save(Path(save))
+    return [f"{save} holds the model as of its last finished step, the {steps:,}th."]
 
 
 def _trained(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,24 +107,25 @@ class Run:
         network, total, step = self._reading.network, Sums(), 0
         quantum = getattr(self._model, "steps_per_execution", 1)
         quantum = quantum if isinstance(quantum, int) else 1
-        for data, batch_size in source.epoch(self._watched):
-            order = source.order() if isinstance(source, Arrays) else np.arange(len(data.x))
-            steps, done = -(-len(order) // batch_size), 0
-            while done < steps:
-                count = min(quantum if self._by_batch else self._pace.steps, steps - done)
-                self._callbacks.on_train_batch_begin(step)
-                if self._watched:
-                    self.refresh()
-                part = order[done * batch_size : (done + count) * batch_size]
-                total.add(self._stretch(data, part, batch_size, count))
-                done, step = done + count, step + count
-                if self._watched:
-                    self.write()
-                self._callbacks.on_train_batch_end(step - 1, means(network, total))
-                if self._model.stop_training:
+        with closing(source.epoch(self._watched)) as chunks:
+            for data, batch_size in chunks:
+                order = source.order() if isinstance(source, Arrays) else np.arange(len(data.x))
+                steps, done = -(-len(order) // batch_size), 0
+                while done < steps:
+                    count = min(quantum if self._by_batch else self._pace.steps, steps - done)
+                    self._callbacks.on_train_batch_begin(step)
                     if self._watched:
                         self.refresh()
-                    return means(network, total)
+                    part = order[done * batch_size : (done + count) * batch_size]
+                    total.add(self._stretch(data, part, batch_size, count))
+                    done, step = done + count, step + count
+                    if self._watched:
+                        self.write()
+                    self._callbacks.on_train_batch_end(step - 1, means(network, total))
+                    if self._model.stop_training:
+                        if self._watched:
+                            self.refresh()
+                        return means(network, total)
         if self._watched:
             self.refresh()
         return means(network, total)
@@ -145,22 +147,23 @@ class Run:
         callbacks = self._callbacks
         callbacks.on_test_begin()
         logs = means(network, total)
-        for data, batch_size in source.epoch(self._test_by_batch):
-            steps, done = -(-len(data.x) // batch_size), 0
-            while done < steps:
-                count = min(1 if self._test_by_batch else self._test_pace.steps, steps - done)
-                callbacks.on_test_batch_begin(step)
-                part = slice(done * batch_size, (done + count) * batch_size)
-                weight = None if data.weight is None else data.weight[part]
-                batches = Data(data.x[part], data.y[part], weight)
-                self._trainer.prepare(batches, batch_size)
-                start = time.perf_counter()
-                with self._interrupts.held():
-                    total.add(self._trainer.evaluate(batches, batch_size))
-                self._test_pace.saw(count, time.perf_counter() - start)
-                done, step = done + count, step + count
-                logs = means(network, total)
-                callbacks.on_test_batch_end(step - 1, logs)
+        with closing(source.epoch(self._test_by_batch)) as chunks:
+            for data, batch_size in chunks:
+                steps, done = -(-len(data.x) // batch_size), 0
+                while done < steps:
+                    count = min(1 if self._test_by_batch else self._test_pace.steps, steps - done)
+                    callbacks.on_test_batch_begin(step)
+                    part = slice(done * batch_size, (done + count) * batch_size)
+                    weight = None if data.weight is None else data.weight[part]
+                    batches = Data(data.x[part], data.y[part], weight)
+                    self._trainer.prepare(batches, batch_size)
+                    start = time.perf_counter()
+                    with self._interrupts.held():
+                        total.add(self._trainer.evaluate(batches, batch_size))
+                    self._test_pace.saw(count, time.perf_counter() - start)
+                    done, step = done + count, step + count
+                    logs = means(network, total)
+                    callbacks.on_test_batch_end(step - 1, logs)
         callbacks.on_test_end(logs)
         return logs
 

@@ -46,14 +46,14 @@ def prepared(
         DataError: no numbers, empty, of different length, labels or tokens out of range.
         ModelDoesNotFitError: a sample or a label has another shape than the model takes.
     """
-    samples = _samples(network, as_array(_alone(x), f"{prefix}x"), whole, f"{prefix}x")
+    samples = _samples(network, as_array(alone(x), f"{prefix}x"), whole, f"{prefix}x")
     if y is None:
         raise DataError(
             f"There are {prefix}samples and no labels.",
             cause="y was left out, or a generator gives x alone",
             remedy="fit(model, x, y)",
         )
-    labels = _labels(network, as_array(_alone(y), f"{prefix}y"), f"{prefix}y")
+    labels = _labels(network, as_array(alone(y), f"{prefix}y"), f"{prefix}y")
     if len(samples) != len(labels):
         raise DataError(
             f"{prefix}x has {len(samples)} samples and {prefix}y has {len(labels)} labels.",
@@ -66,7 +66,7 @@ def prepared(
     return Data(samples, labels, weights)
 
 
-def _alone(values: Any) -> Any:
+def alone(values: Any) -> Any:
     """The array out of a list that holds just it, which is how Keras takes the data of models with several inputs."""
     if isinstance(values, list | tuple) and len(values) == 1 and len(getattr(values[0], "shape", ())) > 0:
         return values[0]
@@ -175,7 +175,7 @@ def _in_range(values: Array, count: int, what: str, among: str, name: str) -> No
 
 
 def _weights(network: Network, weight: Any, count: int, name: str) -> Float32:
-    values = as_array(_alone(weight), name)
+    values = as_array(alone(weight), name)
     _numbers(values, name)
     if values.shape not in ((count,), (count, 1)) or len(network.shapes[network.output]) > 1:
         raise ModelDoesNotFitError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -22,7 +22,7 @@ class Source(Protocol):
         """Batches of an epoch, if that is known."""
         ...
 
-    def epoch(self, one_by_one: bool) -> Iterator[tuple[Data, int]]:
+    def epoch(self, one_by_one: bool) -> Generator[tuple[Data, int], None, None]:
         """Chunks of an epoch, each with the size of its batches; the last batch of a chunk may be smaller."""
         ...
 
@@ -68,7 +68,7 @@ class Arrays:
             return np.concatenate([self.generator.permutation(batches).reshape(-1), np.arange(full, count)])
         return self.generator.permutation(count) if self.shuffle else np.arange(count)
 
-    def epoch(self, one_by_one: bool) -> Iterator[tuple[Data, int]]:
+    def epoch(self, one_by_one: bool) -> Generator[tuple[Data, int], None, None]:
         """All samples as one chunk."""
         yield self.data, self.batch_size
 

@@ -268,6 +268,27 @@ def check_interrupting():
     alike(mine, other, 1e-6)
 
 
+def check_interrupting_while_compiling():
+    """Ctrl-C does not wait for a compiler that has seconds of work; the model is untouched, and trains afterwards."""
+
+    class Compiling(Noting):
+        def prepare(self, data, batch_size):
+            os.kill(os.getpid(), signal.SIGINT)
+            raise AssertionError("went on")
+
+    mine, other, before = model_for(), model_for(), fit_module.trainer_for
+    fit_module.trainer_for = lambda *arguments: Compiling(before(*arguments), [], [])
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            epochwise.fit(mine, X, Y, **PLAIN)
+    finally:
+        fit_module.trainer_for = before
+    alike(mine, other, 0.0)
+    epochwise.fit(mine, X, Y, **PLAIN)
+    other.fit(X, Y, **PLAIN)
+    alike(mine, other)
+
+
 def check_long_stretches():
     """Without callbacks that watch batches, most steps run many at a time; with one, one at a time."""
     with noted() as (several, _):
