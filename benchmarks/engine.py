@@ -96,7 +96,7 @@ def measure(work: str, batch: int, contenders: dict[str, Contender], options: ar
         steps = at_once * max(1, round(seconds / trials[who] / at_once))
         return steps, contenders[who].run(work, batch, steps) / steps
 
-    trials = dict.fromkeys(contenders, 1e-3)
+    trials = dict.fromkeys(contenders, 1e-2)
     for _ in range(2):  # of a few steps, and of a tenth of a second
         trials = {who: each(who, options.seconds / 10)[1] for who in contenders}
     best = min((seconds for who, seconds in trials.items() if who != "engine"), default=0.0)

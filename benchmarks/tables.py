@@ -29,6 +29,12 @@ def seconds_of(row: Row) -> dict[str, float]:
     return {who: statistics.median(turns) for who, turns in row["epoch_seconds"].items()}
 
 
+def trials_of(row: Row) -> dict[str, float]:
+    """The trials of those that had no turns; in the first records everybody had turns."""
+    trials: dict[str, float] = row.get("trial_epoch_seconds", {})
+    return trials
+
+
 def best_of(row: Row) -> tuple[str, float]:
     """The quickest setting of a framework, and its seconds."""
     others = {who: seconds for who, seconds in seconds_of(row).items() if who != ENGINE}
@@ -87,12 +93,12 @@ def pair(rows: list[Row]) -> str:
     two = [
         next(row for row in rows if (row["work"], row["batch"]) == (name, BATCH)) for name in ("question CNN", "question MLP")
     ]
-    names = list(dict.fromkeys(who for row in two for who in (*row["epoch_seconds"], *row["trial_epoch_seconds"])))
+    names = list(dict.fromkeys(who for row in two for who in (*row["epoch_seconds"], *trials_of(row))))
     cells = []
     for who in names:
         line = ["the engine" if who == ENGINE else who]
         for row in two:
-            turns, trial = row["epoch_seconds"].get(who), row["trial_epoch_seconds"].get(who)
+            turns, trial = row["epoch_seconds"].get(who), trials_of(row).get(who)
             line.append(short(statistics.median(turns)) if turns else f"({short(trial)})" if trial else "")
         cells.append(line)
     return lines_of(["", "CNN", "MLP"], cells)

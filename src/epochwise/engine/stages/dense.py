@@ -66,7 +66,7 @@ def _forward_split(planning: Planning, x: Tensor, y: Tensor, kernel: Packed, bia
     lanes, inputs, outputs = y.form.lanes(planning.target), x.form.size, y.form.pitch
     shares = floats(planning.threads, planning.batch, outputs)
     share = planning.batch * outputs
-    vectors, positions = planning.tile(outputs // lanes, planning.threads)
+    vectors, positions = planning.tile(outputs // lanes, planning.threads)  # each thread has all samples
     _take_columns(planning, x)
     planning.add_forward_slices(
         inputs,
@@ -132,7 +132,7 @@ def _backward(planning: Planning, operation: Dense, x: Tensor, y: Tensor, relu: 
         x_lanes = x.form.lanes(planning.target)
         given = {"x": y.gradient, "weights": turned.values, "y": x.gradient, "inputs": outputs, "outputs": inputs}
         if _is_split(planning, x, inputs * outputs, rows):
-            _, positions = planning.tile(1, planning.threads)
+            _, positions = planning.tile(1, planning.threads)  # each thread has all samples
             variant = products.dense_columns(lanes=x_lanes, rows=positions, add=x.arrived)
             planning.add_backward_slices(inputs, _TOGETHER, variant, **given)
         else:
