@@ -5,181 +5,122 @@
     python benchmarks/engine.py --batch 1 8 32 256                 # the two models at several batch sizes
     python benchmarks/engine.py --json benchmarks/results/DATE-engine.json
 
-Every contender is a process of its own that waits until it is its turn, and the turns go round: A B C A B C. A turn is as
-many steps as take about ``--seconds``, and at least 75. The table has the median of the turns in seconds per epoch, and how
-many times longer than the engine each takes.
+Every contender (``contenders.py``) is a process of its own that waits until it is its turn, and the turns go round, A B C A B
+C, each about ``--seconds`` long. A row of the table is a model at a batch size, with the median of the turns in seconds per
+epoch, and how many times longer than the engine each takes. A framework's setting that was more than ``--leave-out`` times
+slower than the best of the frameworks in a trial before the turns has no turns, and its trial is kept instead.
 
-Contenders: Keras on TensorFlow as it comes, and with ``steps_per_execution``; Keras on JAX; Keras on PyTorch; plain PyTorch,
-and compiled (``--compiled``; it needs a C++ compiler and minutes). The roofline is the time of the multiply-accumulates at
-this machine's measured peak (`epochwise machine`).
+Rows go into the record when they are done, and one that is there is not measured again (``--again`` does), so a long run can be
+taken in pieces of ``--together`` rows: their models are made ready, and then their turns are timed. On a machine that others
+use, ``--locks FOLDER`` makes ready while ``FOLDER/machine`` is shared, and times while nobody else has it; who waits for the
+latter holds ``FOLDER/turn``.
+
+The roofline is the time of the multiply-accumulates at this machine's measured peak (`epochwise machine`).
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import fcntl
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import numpy as np
-from ladder import LADDER, Architecture, in_keras, in_torch
+from contenders import SAMPLES, SETTINGS, Contender
+from ladder import LADDER
 
-SAMPLES = 60_000
 PAIR = ("question CNN", "question MLP")
-CONTENDERS = {
-    "engine": ("tensorflow", "engine"),
-    "Keras/TensorFlow": ("tensorflow", "fit"),
-    "Keras/TensorFlow, 75 steps per execution": ("tensorflow", "fit 75"),
-    "Keras/JAX": ("jax", "fit"),
-    "Keras/PyTorch": ("torch", "fit"),
-    "PyTorch": ("torch", "loop"),
-    "PyTorch, compiled": ("torch", "loop compiled"),
-}
+PAUSE_SECONDS = 0.25
+"""Between turns: threads that wait for more work stop looking for it after 0.2 s."""
+
+LEAST_ROUNDS = 3
+PATIENCE_SECONDS = 45.0
+"""How long to wait for the machine before others have their turn."""
 
 
-def data(architecture: Architecture, samples: int) -> tuple[Any, Any]:
-    """Fashion-MNIST where it fits, random numbers elsewhere: the time does not depend on it much, but on which are live."""
-    if architecture.shape == (28, 28, 1):
-        from epochwise.subjects.datasets import DataSpec, load_data
-
-        held = load_data(DataSpec("fashion-mnist"))
-        x, y = np.asarray(held.x), np.asarray(held.y)
-        return x.reshape(-1, 28, 28, 1)[:samples].astype(np.float32), y[:samples].astype(np.int32)
-    generator = np.random.default_rng(0)
-    x = generator.random((samples, *architecture.shape), np.float32)
-    return x, generator.integers(0, 10, samples).astype(np.int32)
+@contextmanager
+def beside(locks: Path | None) -> Iterator[None]:
+    """While others may load the machine too, but nobody measures."""
+    with ExitStack() as held:
+        if locks:
+            with (locks / "turn").open("a") as turn:
+                fcntl.flock(turn, fcntl.LOCK_EX)
+            fcntl.flock(held.enter_context((locks / "machine").open("a")), fcntl.LOCK_SH)
+        yield
 
 
-def runner(how: str, architecture: Architecture, batch: int) -> Callable[[int], float]:
-    """What runs so many steps and gives their seconds."""
-    held = data(architecture, SAMPLES if architecture.shape == (28, 28, 1) else 8192)
-    if how.startswith("loop"):
-        return _torch_runner(architecture, batch, held, compiled=how.endswith("compiled"))
-    model = in_keras(architecture)
-    if how.startswith("fit "):
-        steps = int(how.split()[1])
-        loss, metrics = "sparse_categorical_crossentropy", ["accuracy"]
-        model.compile(architecture.optimizer, loss, metrics=metrics, steps_per_execution=steps)
-    import epochwise
-
-    fit = epochwise.fit if how == "engine" else type(model).fit
-
-    def run(steps: int) -> float:
-        count = min(steps * batch, len(held[0]))
-        epochs = max(1, steps * batch // count)
-        start = time.perf_counter()
-        fit(model, held[0][:count], held[1][:count], batch_size=batch, epochs=epochs, verbose=0)
-        return (time.perf_counter() - start) * steps / (epochs * -(-count // batch))
-
-    return run
+@contextmanager
+def alone(locks: Path | None) -> Iterator[None]:
+    """While nobody else loads the machine."""
+    with ExitStack() as held:
+        if locks:
+            while not _entered(held, locks):
+                time.sleep(PATIENCE_SECONDS / 3)
+        yield
 
 
-def _torch_runner(architecture: Architecture, batch: int, held: tuple[Any, Any], *, compiled: bool) -> Callable[[int], float]:
-    import torch
-
-    model = in_torch(architecture)
-    optimizer = torch.optim.SGD(model.parameters(), 0.01)
-    if architecture.optimizer == "adam":
-        optimizer = torch.optim.Adam(model.parameters())
-    loss_of = torch.nn.CrossEntropyLoss()
-    x = torch.from_numpy(np.ascontiguousarray(np.moveaxis(held[0], -1, 1)))
-    y = torch.from_numpy(held[1]).long()
-    step_model = torch.compile(model) if compiled else model
-
-    def run(steps: int) -> float:
-        start = time.perf_counter()
-        done = 0
-        while done < steps:
-            order = torch.randperm(len(x))
-            for first in range(0, len(x) - batch + 1, batch):
-                which = order[first : first + batch]
-                optimizer.zero_grad()
-                loss_of(step_model(x[which]), y[which]).backward()
-                optimizer.step()
-                done += 1
-                if done == steps:
-                    break
-        return time.perf_counter() - start
-
-    return run
+def _entered(held: ExitStack, locks: Path) -> bool:
+    """Whether the machine was free before patience was out."""
+    with ExitStack() as trying:
+        fcntl.flock(trying.enter_context((locks / "turn").open("a")), fcntl.LOCK_EX)
+        machine_file = trying.enter_context((locks / "machine").open("a"))
+        end = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < end:
+            try:
+                fcntl.flock(machine_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.2)
+            else:
+                held.push(trying.pop_all())
+                return True
+    return False
 
 
-def work() -> None:
-    """A contender: reads what to do line by line, and answers with seconds."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what frameworks print is no answer
-    run: Callable[[int], float] | None = None
-    for line in sys.stdin:
-        order = json.loads(line)
-        if "load" in order:
-            run = runner(order["how"], LADDER[order["load"]], order["batch"])
-            seconds = run(3)
-        else:
-            assert run is not None
-            seconds = run(order["steps"])
-        print(seconds, file=answers, flush=True)
-
-
-class Contender:
-    """A process that trains when it is told to."""
-
-    def __init__(self, backend: str, how: str) -> None:
-        self._how = how
-        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": backend}
-        command = [sys.executable, __file__, "--work"]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | quiet
-        )
-
-    def ask(self, **order: Any) -> float:
-        """Seconds of what it did.
-
-        Raises:
-            RuntimeError: it ended.
-        """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"the contender ended at {order}")
-        return float(answer)
-
-    def load(self, name: str, batch: int) -> None:
-        """Make a model ready, and run a few steps."""
-        self.ask(load=name, batch=batch, how=self._how)
-
-    def end(self) -> None:
-        """Let it go."""
-        self._process.terminate()
-        self._process.wait()
-
-
-def compare(name: str, batch: int, contenders: dict[str, Contender], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Seconds per epoch of each contender, of each round."""
+def measure(work: str, batch: int, contenders: dict[str, Contender], options: argparse.Namespace) -> dict[str, Any]:
+    """Trials and turns of a model that was made ready, in seconds per epoch."""
     epoch = -(-SAMPLES // batch)
-    steps = {}
-    for who, contender in contenders.items():
-        contender.load(name, batch)
-        trial = max(4, min(epoch, 1024 // batch))
-        contender.ask(steps=trial)
-        each = contender.ask(steps=trial) / trial
-        steps[who] = max(75, min(epoch, int(seconds / each)))
-    turns: dict[str, list[float]] = {who: [] for who in contenders}
-    for _ in range(rounds):
-        for who, contender in contenders.items():
-            turns[who].append(contender.ask(steps=steps[who]) / steps[who] * epoch)
-    return turns
+
+    def each(who: str, seconds: float) -> tuple[int, float]:
+        """About so many seconds of steps, at least one: how many, and the seconds of one."""
+        at_once = contenders[who].setting.at_once(batch)
+        steps = at_once * max(1, round(seconds / trials[who] / at_once))
+        return steps, contenders[who].run(work, batch, steps) / steps
+
+    trials = dict.fromkeys(contenders, 1e-2)
+    for _ in range(2):  # of a few steps, and of a tenth of a second
+        trials = {who: each(who, options.seconds / 10)[1] for who in contenders}
+    best = min((seconds for who, seconds in trials.items() if who != "engine"), default=0.0)
+    turns: dict[str, list[float]] = {
+        who: [] for who, seconds in trials.items() if who == "engine" or seconds <= options.leave_out * best
+    }
+    start = time.monotonic()
+    for number in range(options.rounds):
+        passed = time.monotonic() - start
+        if number >= LEAST_ROUNDS and passed * (number + 1) / number > options.most:
+            break
+        for who, taken in turns.items():
+            time.sleep(PAUSE_SECONDS)
+            taken.append(each(who, options.seconds)[1] * epoch)
+    left_out = {who: seconds * epoch for who, seconds in trials.items() if who not in turns}
+    return {"epoch_seconds": turns, "trial_epoch_seconds": left_out}
+
+
+def make_ready(work: str, batch: int, contenders: dict[str, Contender], settings: list[str]) -> dict[str, float]:
+    """Load a model everywhere; the seconds of everybody's first steps."""
+    for who in settings:
+        if who not in contenders:
+            contenders[who] = Contender(who)
+    return {who: contenders[who].load(work, batch) for who in settings}
 
 
 def roofline(name: str) -> float:
@@ -194,40 +135,6 @@ def roofline(name: str) -> float:
     return float(done.stdout.split()[-1])
 
 
-def main() -> None:
-    """Compare, print a table, and keep the record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--ladder", action="store_true", help="all architectures, not the question's two alone")
-    parser.add_argument("--only", nargs="*", help="these architectures")
-    parser.add_argument("--batch", type=int, nargs="*", default=[32])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of a turn")
-    parser.add_argument("--compiled", action="store_true", help="with torch.compile")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    if options.work:
-        work()
-        return
-    names = options.only or (list(LADDER) if options.ladder else list(PAIR))
-    chosen = {who: how for who, how in CONTENDERS.items() if options.compiled or "compiled" not in how[1]}
-    contenders = {who: Contender(*how) for who, how in chosen.items()}
-    rows = []
-    try:
-        for name in names:
-            least = roofline(name)
-            for batch in options.batch:
-                turns = compare(name, batch, contenders, options.rounds, options.seconds)
-                rows.append({"work": name, "batch": batch, "roofline_seconds": least, "epoch_seconds": turns})
-                show(rows[-1])
-    finally:
-        for contender in contenders.values():
-            contender.end()
-    if options.json:
-        record = {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "machine": machine(), "rows": rows}
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
-
-
 def machine() -> dict[str, Any]:
     """What this is measured on."""
     import importlib.metadata
@@ -240,17 +147,84 @@ def machine() -> dict[str, Any]:
     return {"name": facts.name, "cores": facts.cores, "peak_flops_per_second": facts.peak, "versions": versions}
 
 
+def now() -> str:
+    """The time, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+class Record:
+    """The rows measured so far, in a file or nowhere."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._rows: list[dict[str, Any]] = []
+        if path is not None and path.exists():
+            self._rows = json.loads(path.read_text())["rows"]
+
+    def has(self, name: str, batch: int) -> bool:
+        """Whether this row is there."""
+        return any((row["work"], row["batch"]) == (name, batch) for row in self._rows)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Keep a row, in the place of one of the same model and batch size."""
+        key = (row["work"], row["batch"])
+        self._rows = [other for other in self._rows if (other["work"], other["batch"]) != key] + [row]
+        self._rows.sort(key=lambda row: (list(LADDER).index(row["work"]), row["batch"]))
+        if self._path is not None:
+            self._path.write_text(json.dumps({"date": now(), "machine": machine(), "rows": self._rows}, indent=1) + "\n")
+
+
 def show(row: dict[str, Any]) -> None:
     """One comparison."""
     medians = {who: statistics.median(turns) for who, turns in row["epoch_seconds"].items()}
     engine = medians["engine"]
-    best = min(seconds for who, seconds in medians.items() if who != "engine")
     above = engine / row["roofline_seconds"]
     print(f"\n{row['work']}, batch {row['batch']}: engine {engine:.3f} s an epoch, {above:.2f} times the roofline")
     for who, seconds in medians.items():
         turns = row["epoch_seconds"][who]
-        print(f"  {who:42s} {seconds:8.3f} s  ({min(turns):.3f}-{max(turns):.3f})  {seconds / engine:6.2f} x")
-    print(f"  best setting of a framework: {best / engine:.2f} times the engine's time", flush=True)
+        print(f"  {who:52s} {seconds:8.3f} s  ({min(turns):.3f}-{max(turns):.3f})  {seconds / engine:6.2f} x")
+    for who, seconds in row["trial_epoch_seconds"].items():
+        print(f"  {who:52s} {seconds:8.3f} s  (trial)          {seconds / engine:6.2f} x")
+    others = [seconds for who, seconds in medians.items() if who != "engine"]
+    if others:
+        print(f"  best setting of a framework: {min(others) / engine:.2f} times the engine's time", flush=True)
+
+
+def main() -> None:
+    """Compare, print a table, and keep the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ladder", action="store_true", help="all architectures, not the question's two alone")
+    parser.add_argument("--only", nargs="*", help="these architectures")
+    parser.add_argument("--settings", nargs="*", choices=list(SETTINGS), default=list(SETTINGS), help="these contenders")
+    parser.add_argument("--batch", type=int, nargs="*", default=[32])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of a turn")
+    parser.add_argument("--most", type=float, default=50.0, help="seconds of all turns of a row, after three rounds")
+    parser.add_argument("--together", type=int, default=1, help="rows timed together")
+    parser.add_argument("--leave-out", type=float, default=3.0, help="times slower than the best of the frameworks")
+    parser.add_argument("--again", action="store_true", help="rows that are in the record already, too")
+    parser.add_argument("--locks", type=Path, help="a folder with the files 'turn' and 'machine'")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    names = options.only or (list(LADDER) if options.ladder else list(PAIR))
+    record = Record(options.json)
+    wanted = [(name, batch) for name in names for batch in options.batch if options.again or not record.has(name, batch)]
+    contenders: dict[str, Contender] = {}
+    try:
+        for first in range(0, len(wanted), options.together):
+            rows = [{"work": name, "batch": batch} for name, batch in wanted[first : first + options.together]]
+            with beside(options.locks):
+                for row in rows:
+                    row["roofline_seconds"] = roofline(row["work"])
+                    row["first_seconds"] = make_ready(row["work"], row["batch"], contenders, options.settings)
+            with alone(options.locks):
+                for row in rows:
+                    row |= {"date": now(), **measure(row["work"], row["batch"], contenders, options)}
+                    record.add(row)
+                    show(row)
+    finally:
+        for contender in contenders.values():
+            contender.end()
 
 
 if __name__ == "__main__":

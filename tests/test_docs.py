@@ -202,3 +202,11 @@ def test_conventions_on_resnet50_are_what_is_counted():
     assert done.returncode == 0, done.stderr[-3000:]
     text = (ROOT / "docs" / "conventions.md").read_text()
     assert done.stdout in text
+
+
+def test_tables_of_the_engine():
+    """The README's tables of the engine are what its records say."""
+    tables = module_of(ROOT / "benchmarks" / "tables.py")
+    text = (ROOT / "README.md").read_text()
+    assert tables.MARKED.search(text)
+    assert tables.filled(text) == text, "python benchmarks/tables.py --write"

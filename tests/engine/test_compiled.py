@@ -9,9 +9,11 @@ import os
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from epochwise.engine.compiled import CompiledTrainer
 from epochwise.engine.network import Loss, MaxPool, Metric, Optimizer
+from epochwise.engine.stages import dense
 from epochwise.engine.target import this_target
 from epochwise.engine.trainer import Data
 from epochwise.engine.twin import PlainTrainer
@@ -82,6 +84,19 @@ def test_drawn_networks(lanes):
     @given(cases())
     def draw(case):
         check(case, 2, lanes)
+
+    draw()
+
+
+def test_drawn_networks_with_dense_layers_split(monkeypatch):
+    """The same where each thread does the products of rows of its own of every dense layer, which is meant for large ones."""
+    monkeypatch.setattr(dense, "SPLIT_FIRST", 0)
+    monkeypatch.setattr(dense, "SPLIT_INNER", 0)
+
+    @settings(max_examples=60, derandomize=True, **DRAWN)
+    @given(cases(), st.integers(2, 3))
+    def draw(case, threads):
+        check(case, threads, None)
 
     draw()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, pairwise
 
 from epochwise.engine.code import Call, Variant
 from epochwise.engine.kernels import moves
@@ -193,13 +193,24 @@ def _used_once(network: Network, operation: Convolution) -> bool:
 
 
 def _over_samples(calls: list[Call]) -> list[Part]:
-    """Parts of calls that want one sample after another, of those that want many at once, and of those before a wait."""
-    rounds = [0, *accumulate(int(call.variant.kernel.waits) for call in calls[:-1])]
+    """Parts of calls that want one sample after another, of those that want many at once, and of those over slices.
+
+    Threads wait for each other where one needs what the others did: before and after slices, and after kernels that say so.
+    """
+    waits = [call.variant.kernel.waits or _slices(call) != _slices(following) for call, following in pairwise(calls)]
+    rounds = [0, *accumulate(map(int, waits))]
     parts = []
     for (_, many), run in groupby(zip(rounds, calls, strict=True), key=lambda one: (one[0], one[1].variant.kernel.many)):
         part = tuple(call for _, call in run)
-        parts.append(Part(part, _ALL_SAMPLES if many else 1, part[-1].variant.kernel.waits))
+        group = 0 if part[0].items else _ALL_SAMPLES if many else 1
+        ended = sum(len(other.calls) for other in parts) + len(part)
+        parts.append(Part(part, group, ended <= len(waits) and waits[ended - 1]))
     return parts
+
+
+def _slices(call: Call) -> tuple[int, int]:
+    """How a call over slices is shared out; those alike have the same slices. ``(0, 1)`` for one over samples."""
+    return call.items, call.unit
 
 
 def _waiting(parts: list[Part]) -> list[Part]:

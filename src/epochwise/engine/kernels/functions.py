@@ -19,6 +19,9 @@ _SQRT2 = 1.41421356
 _TANH_NEAR, _ERF_NEAR = 0.625, 2.0
 """Where Cephes goes from one polynomial to another."""
 
+_TANH_ONE = 10.0
+"""From here on, tanh is 1 in float32."""
+
 _LOWEST, _HIGHEST = -87.33654, 88.72283
 """Below the first, e^x is not a normal float32; above the second it is infinite."""
 
@@ -33,18 +36,23 @@ def polynomial(x: Vector, coefficients: Sequence[float]) -> Vector:
 
 def exp(code: Code, x: Vector) -> Vector:
     """e^x: 0 below -87.3, infinite above 88.7, NaN for NaN."""
-    inside = x.max(_LOWEST).min(_HIGHEST)
-    power = (inside * _LOG2_E + 0.5).floor()
-    rest = inside - power * _LN2_HIGH - power * _LN2_LOW
-    series = polynomial(
-        rest, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
-    )
+    power, value = _parts(x.max(_LOWEST).min(_HIGHEST))
     # In two steps, since 2^128 is no float32 although e^88.7 is one.
     half = (power * 0.5).floor()
-    value = (series * rest * rest + rest + 1.0) * code.power_of_two(half) * code.power_of_two(power - half)
+    value = value * code.power_of_two(half) * code.power_of_two(power - half)
     value = (x < _LOWEST).choose(0.0, value)
     value = (x > _HIGHEST).choose(float("inf"), value)
     return x.equals(x).choose(value, x)
+
+
+def _parts(x: Vector) -> tuple[Vector, Vector]:
+    """``p`` and ``r`` with e^x = 2^p r, for x that is not far from 0."""
+    power = (x * _LOG2_E + 0.5).floor()
+    rest = x - power * _LN2_HIGH - power * _LN2_LOW
+    series = polynomial(
+        rest, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+    )
+    return power, series * rest * rest + rest + 1.0
 
 
 def log(code: Code, x: Vector) -> Vector:
@@ -98,7 +106,9 @@ def tanh(code: Code, x: Vector) -> Vector:
         * x
         + x
     )
-    far = 1.0 - 2.0 / (exp(code, size + size) + 1.0)
+    within = size.min(_TANH_ONE)
+    power, rest = _parts(within + within)
+    far = 1.0 - 2.0 / (rest * code.power_of_two(power) + 1.0)
     signed = (x < 0.0).choose(-far, far)
     value = (size < _TANH_NEAR).choose(near_zero, signed)
     return x.equals(x).choose(value, x)

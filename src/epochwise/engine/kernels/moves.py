@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from llvmlite import ir
+
 from epochwise.engine.code import Code, Place, Places, Run, kernel
 from epochwise.engine.simd import Bytes, Floats, Int, Longs, Vector
+
+_LINE = 64
+"""Bytes of a cache line."""
 
 
 @kernel
@@ -22,19 +27,79 @@ def take(
 ) -> None:
     """Copy the samples of the place out of the data, in the order of this run, as float32, ``size`` numbers each.
 
-    With ``rescale``: each times ``scale`` plus ``offset``.
+    With ``rescale``: each times ``scale`` plus ``offset``. The sample after each is fetched into the cache meanwhile: it lies
+    anywhere, and by the time it is needed the network has worked on this one.
     """
+    factors = (scale, offset) if rescale else None
+    with code.loop(place.first, place.last) as sample:
+        following = (sample + 1).min(place[Place.BATCH] - 1)
+        source = _sample(code, run, following, size, place, bytes_in)
+        numbers_of_line = _LINE if bytes_in else _LINE // 4
+        with code.loop(0, size, numbers_of_line) as i:
+            _prefetch(code, source + i)
+        _take(code, run, x, size, sample, (code.whole(0), size), factors, place, lanes, bytes_in)
+
+
+@kernel
+def take_columns(
+    code: Code,
+    run: Longs,
+    x: Floats,
+    size: Int,
+    scale: Vector,
+    offset: Vector,
+    *,
+    place: Places,
+    lanes: int,
+    bytes_in: bool,
+    rescale: bool,
+) -> None:
+    """The same for all samples of the step, and for the numbers ``first`` to ``last`` of the place of each of them."""
+    factors = (scale, offset) if rescale else None
+    with code.loop(0, place[Place.BATCH]) as sample:
+        _take(code, run, x, size, sample, (place.first, place.last), factors, place, lanes, bytes_in)
+
+
+def _take(
+    code: Code,
+    run: Longs,
+    x: Floats,
+    size: Int,
+    sample: Int,
+    numbers: tuple[Int, Int],
+    factors: tuple[Vector, Vector] | None,
+    place: Places,
+    lanes: int,
+    bytes_in: bool,
+) -> None:
+    """Some of the numbers of one sample of the step."""
+    source, target = _sample(code, run, sample, size, place, bytes_in), x + sample * size
+    begin, end = numbers
+    whole = end - (end - begin) % lanes
+    for first, last, many in ((begin, whole, lanes), (whole, end, 1)):
+        with code.loop(first, last, many) as i:
+            number = (source + i).load(many)
+            if factors is not None:
+                number = number * factors[0].spread(many) + factors[1].spread(many)
+            (target + i).store(number)
+
+
+def _sample(code: Code, run: Longs, sample: Int, size: Int, place: Places, bytes_in: bool) -> Bytes | Floats:
+    """Where one sample of the step lies in the data."""
     at = (run + Run.SAMPLES).load()
     data = code.pointer(at, Bytes) if bytes_in else code.pointer(at, Floats)
     order = code.pointer((run + Run.ORDER).load(), Longs) + place[Place.START]
-    with code.loop(place.first, place.last) as sample:
-        source, target = data + (order + sample).load() * size, x + sample * size
+    return data + (order + sample).load() * size
 
-        whole = size - size % lanes
-        for first, last, many in ((code.whole(0), whole, lanes), (whole, size, 1)):
-            with code.loop(first, last, many) as i:
-                number = (source + i).load(many)
-                (target + i).store(number * scale.spread(many) + offset.spread(many) if rescale else number)
+
+def _prefetch(code: Code, at: Bytes | Floats) -> None:
+    """Begin to bring what lies here into the cache; nothing waits for it."""
+    module, word = code.builder.module, ir.IntType(32)
+    name = "llvm.prefetch.p0"
+    kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(), word, word, word])
+    function = module.globals.get(name) or ir.Function(module, kind, name)
+    to_read, to_keep, of_data = 0, 2, 1
+    code.builder.call(function, [at.value, *(ir.Constant(word, option) for option in (to_read, to_keep, of_data))])
 
 
 @kernel

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from llvmlite import ir
+
 from epochwise.engine.code import Code, Place, Places, Run, kernel
-from epochwise.engine.simd import Floats, Int, Longs, Vector
+from epochwise.engine.simd import FLOAT, INT, Floats, Int, Longs, Vector
 
 
 @contextmanager
@@ -153,24 +155,52 @@ def dropout(
     rate: Vector,
     *,
     place: Places,
+    lanes: int,
 ) -> None:
     """``y = x * factor``: 0 with probability ``rate``, else 1 / (1 - rate); ``factors`` keeps them for the gradient.
 
-    The random number of an element is a hash of the seed, the step, the sample's place in the batch and the element
-    (``splitmix64``, S. Vigna 2015), so it does not depend on the number of threads.
+    The random number of an element is a hash of the seed, the step, the sample's place in the batch and the element, so it
+    does not depend on the number of threads.
     """
     step = (run + Run.FIRST_STEP).load() + place[Place.STEP]
-    kept = 1.0 / (1.0 - rate)
-    with code.loop(place.first * size, place.last * size) as i:
-        number = _hash(_hash(step + seed * 0x2545F491) + i)
-        uniform = (number >> 40).as_float() * (2.0**-24)
-        factor = (uniform < rate).choose(0.0, kept)
+    start = Int(code, _hash(code, (step + seed * 0x2545F491).value))
+    kept, limit = (1.0 / (1.0 - rate)).spread(lanes), rate.spread(lanes)
+    with code.loop(place.first * size, place.last * size, lanes) as i:
+        factor = (_uniforms(code, start + i, lanes) < limit).choose(0.0, kept)
         (factors + i).store(factor)
-        (y + i).store((x + i).load() * factor)
+        (y + i).store((x + i).load(lanes) * factor)
 
 
-def _hash(number: Int) -> Int:
-    number = number + -0x61C8864680B583EB
-    number = (number ^ (number >> 30)) * -0x40A7B892E31B1A47
-    number = (number ^ (number >> 27)) * -0x6B2FB644ECCEEE15
-    return number ^ (number >> 31)
+def _uniforms(code: Code, first: Int, lanes: int) -> Vector:
+    """A random number from 0 to below 1 for each of ``lanes`` whole numbers from ``first`` on."""
+    builder = code.builder
+    if lanes == 1:
+        words, short, kind = first.value, ir.IntType(32), FLOAT
+    else:
+        words, short, kind = _counted(code, first, lanes), ir.VectorType(ir.IntType(32), lanes), ir.VectorType(FLOAT, lanes)
+    bits = builder.lshr(_hash(code, words), _same(words, 40))
+    return Vector(code, builder.uitofp(builder.trunc(bits, short), kind)) * (2.0**-24)
+
+
+def _counted(code: Code, first: Int, lanes: int) -> ir.Value:
+    """``first``, ``first + 1`` and so on, as a vector."""
+    kind = ir.VectorType(INT, lanes)
+    undefined = ir.Constant(kind, ir.Undefined)
+    one = code.builder.insert_element(undefined, first.value, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    return code.builder.add(code.builder.shuffle_vector(one, undefined, zeros), ir.Constant(kind, list(range(lanes))))
+
+
+def _same(like: ir.Value, number: int) -> ir.Constant:
+    """A whole number, in every lane if the value has several."""
+    kind = like.type
+    return ir.Constant(kind, [number] * kind.count if isinstance(kind, ir.VectorType) else number)
+
+
+def _hash(code: Code, number: ir.Value) -> ir.Value:
+    """``splitmix64`` (S. Vigna 2015) of a whole number, or of each of several."""
+    builder = code.builder
+    number = builder.add(number, _same(number, -0x61C8864680B583EB))
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
+        number = builder.mul(builder.xor(number, builder.lshr(number, _same(number, shift))), _same(number, factor))
+    return builder.xor(number, builder.lshr(number, _same(number, 31)))

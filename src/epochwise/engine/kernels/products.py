@@ -14,7 +14,7 @@ channels. Positions that a last tile lacks are taken as the last position once m
 
 from __future__ import annotations
 
-from epochwise.engine.code import Code, Places, Variable, kernel, kernel_of_many
+from epochwise.engine.code import Code, Place, Places, Variable, kernel, kernel_of_many
 from epochwise.engine.simd import Floats, Int, Longs, Vector
 
 POOLED = 4
@@ -72,6 +72,83 @@ def dense(
         _accumulate(code, tile, [x + number * inputs for number in at], weights + column, inputs, outputs, lanes)
         for target, accumulators in zip(targets, tile, strict=True):
             _store(target, accumulators, relu)
+
+
+@kernel
+def dense_shares(
+    code: Code,
+    x: Floats,
+    weights: Floats,
+    shares: Floats,
+    inputs: Int,
+    outputs: Int,
+    share: Int,
+    *,
+    place: Places,
+    lanes: int,
+    rows: int,
+    vectors: int,
+) -> None:
+    """What the inputs of the place give to each row of the step: ``shares[thread, row] = x[row, place] W[place]``.
+
+    ``share`` floats are one thread's.
+    """
+    first, count, last = place.first, place.last - place.first, place[Place.BATCH]
+    own, own_weights = shares + place[Place.THREAD] * share, weights + first * outputs
+    with code.loop(0, outputs, vectors * lanes) as column, code.loop(0, last, rows) as row:
+        at = [(row + r).min(last - 1) for r in range(rows)]
+        tile = [[code.variable(code.zero(lanes)) for _ in range(vectors)] for _ in at]
+        sources = [x + (number * inputs + first) for number in at]
+        _accumulate(code, tile, sources, own_weights + column, count, outputs, lanes)
+        for number, accumulators in zip(at, tile, strict=True):
+            _store(own + (number * outputs + column), accumulators, relu=False)
+
+
+@kernel_of_many
+def join_shares(
+    code: Code,
+    shares: Floats,
+    bias: Floats,
+    y: Floats,
+    outputs: Int,
+    share: Int,
+    *,
+    place: Places,
+    lanes: int,
+    relu: bool,
+) -> None:
+    """``y[row] = sum over threads of shares[thread, row] + bias`` for each row of the place, in the order of the threads."""
+    with code.loop(place.first, place.last) as row, code.loop(0, outputs, lanes) as column:
+        total = code.variable((bias + column).load(lanes))
+        at = row * outputs + column
+        with code.loop(0, place[Place.THREADS]) as thread:
+            total.value = total.value + (shares + (thread * share + at)).load(lanes)
+        _store(y + at, [total], relu)
+
+
+@kernel
+def dense_columns(
+    code: Code,
+    x: Floats,
+    weights: Floats,
+    y: Floats,
+    inputs: Int,
+    outputs: Int,
+    *,
+    place: Places,
+    lanes: int,
+    rows: int,
+    add: bool,
+) -> None:
+    """``y[row] = x[row] W`` for each row of the step and the outputs of the place, or added to ``y``."""
+    last = place[Place.BATCH]
+    with code.loop(place.first, place.last, lanes) as column, code.loop(0, last, rows) as row:
+        at = [(row + r).min(last - 1) for r in range(rows)]
+        targets = [y + (number * outputs + column) for number in at]
+        tile = [_started(code, [code.zero(lanes)], target, add) for target in targets]
+        _accumulate(code, tile, [x + number * inputs for number in at], weights + column, inputs, outputs, lanes)
+        for target, accumulators in zip(targets, tile, strict=True):
+            _store(target, accumulators, relu=False)
 
 
 def _started(code: Code, start: list[Vector], target: Floats, add: bool) -> list[Variable[Vector]]:

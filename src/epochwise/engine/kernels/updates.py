@@ -65,10 +65,10 @@ def update(
         first_rate: momentum, or ``beta_1``; ``second_rate``: ``beta_2``.
         limit: the largest element of a gradient, with ``clip="value"``; the longest gradient, with ``clip="norm"``.
     """
-    step = place[Place.STEP]
-    rate = (code.pointer((run + Run.RATES).load(), Floats) + step).spread(lanes)
     penalty = code.variable(code.zero(lanes))
     factor = _shortening(code, norms, norms_in_all, norms_thread, place, limit) if clip == "norm" else limit
+    numbers = (first_rate, second_rate, epsilon, decay)
+    rule = Rule(code, run, place, (first_slot, second_slot), numbers, lanes, kind, momentum, nesterov, decays)
     with code.loop(place.first, place.last, lanes) as at:
         g = _gradient(code, gradient, at, copies, copy, lanes, clear)
         w = (weights + at).load(lanes)
@@ -80,17 +80,46 @@ def update(
             g = (g > bound).choose(bound, (g < -bound).choose(-bound, g))
         elif clip == "norm":
             g = g * factor.spread(lanes)
-        if decays:
-            w = w - w * decay.spread(lanes) * rate
-        if kind == "sgd":
-            w = _sgd(w, g, rate, first_slot + at, first_rate.spread(lanes), momentum, nesterov)
-        else:
-            stride = (code.pointer((run + Run.STRIDES).load(), Floats) + step).spread(lanes)
-            betas = (first_rate.spread(lanes), second_rate.spread(lanes))
-            w = _adam(w, g, stride, first_slot + at, second_slot + at, betas, epsilon.spread(lanes))
-        (weights + at).store(w)
+        (weights + at).store(rule.moved(w, g, at))
     if penalties:
         (sums + place[Place.THREAD] * SUMS).add(penalty.value.sum() * place[Place.BATCH].as_float())
+
+
+class Rule:
+    """An optimizer in this step: how weights move by their gradient.
+
+    Args:
+        slots: momentum, or the two moments of Adam.
+        numbers: momentum or ``beta_1``, ``beta_2``, epsilon, weight decay.
+    """
+
+    def __init__(
+        self,
+        code: Code,
+        run: Longs,
+        place: Places,
+        slots: tuple[Floats, Floats],
+        numbers: tuple[Vector, Vector, Vector, Vector],
+        lanes: int,
+        kind: str,
+        momentum: bool,
+        nesterov: bool,
+        decays: bool,
+    ) -> None:
+        step = place[Place.STEP]
+        self._rate = (code.pointer((run + Run.RATES).load(), Floats) + step).spread(lanes)
+        self._stride = (code.pointer((run + Run.STRIDES).load(), Floats) + step).spread(lanes)
+        self._first_rate, self._second_rate, self._epsilon, self._decay = (number.spread(lanes) for number in numbers)
+        self._slots, self._kind, self._has, self._nesterov, self._decays = slots, kind, momentum, nesterov, decays
+
+    def moved(self, w: Vector, g: Vector, at: Int) -> Vector:
+        """The weights that lie ``at`` floats from the first, after the step."""
+        if self._decays:
+            w = w - w * self._decay * self._rate
+        first, second = (slot + at for slot in self._slots)
+        if self._kind == "sgd":
+            return _sgd(w, g, self._rate, first, self._first_rate, self._has, self._nesterov)
+        return _adam(w, g, self._stride, first, second, (self._first_rate, self._second_rate), self._epsilon)
 
 
 def _penalty(w: Vector, l1: Vector, l2: Vector) -> Vector:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from epochwise.engine.code import Call, Given, Run, Variant
 from epochwise.engine.forms import Form, Packed, padded_form, raw_form, table_between
 from epochwise.engine.kernels import elementwise, gradients, moves, updates
 from epochwise.engine.kernels.rows import SUMS
-from epochwise.engine.network import Float32, Network, Operation, Optimizer, Shape
+from epochwise.engine.network import Float32, Network, Operation, Optimizer, Shape, Weight
 from epochwise.engine.plan import floats
 from epochwise.engine.target import MANY, Target
 
@@ -148,6 +149,12 @@ class Planning:
         """Forward, where nothing is trained."""
         self.predicting.append(Call(variant, given))
 
+    def add_forward_slices(self, items: int, unit: int, variant: Variant, **given: Given) -> None:
+        """Forward, over slices of so many items; see :class:`Call`."""
+        call = Call(variant, given, items, unit)
+        self.forward.append(call)
+        self.predicting.append(call)
+
     def add_judging(self, variant: Variant, **given: Given) -> None:
         """Loss or a metric."""
         self.judging.append(Call(variant, given))
@@ -155,6 +162,10 @@ class Planning:
     def add_backward(self, variant: Variant, **given: Given) -> None:
         """Backward."""
         self.backward.append(Call(variant, given))
+
+    def add_backward_slices(self, items: int, unit: int, variant: Variant, **given: Given) -> None:
+        """Backward, over slices of so many items."""
+        self.backward.append(Call(variant, given, items, unit))
 
     def later(self, plan: Callable[[], None]) -> None:
         """Plan the backward pass of an operation when all that comes after it is planned."""
@@ -257,12 +268,9 @@ class Planning:
             given = shared | {"copies": len(packed.gradient), "norm": self.norms.reshape(-1)[number:]}
             self.gathers.append(Call(variant, given, items, together))
         variant = updates.update(
+            **self._rule(weight),
             lanes=lanes,
-            kind="sgd" if optimizer.kind == "sgd" else "adam",
-            momentum=bool(optimizer.momentum),
-            nesterov=optimizer.nesterov,
             clear=copied,
-            decays=bool(optimizer.weight_decay) and weight.decays,
             penalties=penalties and not by_length,
             clip="norm" if by_length else "value" if optimizer.clip_value is not None else "none",
         )
@@ -277,6 +285,54 @@ class Planning:
             **_numbers(optimizer),
         }
         self.updates.append(Call(variant, given, items, together))
+
+    def train_at_once(self, number: int, gradient: Variant, given: dict[str, Given], items: int, unit: int) -> bool:
+        """Plan gradient and update of a dense layer's kernel in one, where nothing has to be done to the gradient in between.
+
+        Args:
+            number: of the kernel.
+            gradient: the kernel that would work out the gradient; its tile is taken over.
+            given: its arguments.
+            items: rows.
+            unit: how many of them stay together.
+
+        Returns:
+            Whether that is so, and it was planned.
+        """
+        weight, packed, optimizer = self.network.weights[number], self.weights[number], self.network.optimizer
+        limits = (optimizer.clip_norm, optimizer.global_clip_norm, optimizer.clip_value)
+        tile = {name: value for name, value in gradient.fixed if name != "add"}
+        if weight.l1 or weight.l2 or any(limit is not None for limit in limits) or items % tile["inputs"]:
+            return False
+        slots = [*packed.slots, packed.values, packed.values][:2]
+        numbers = {name: value for name, value in _numbers(optimizer).items() if name != "limit"}
+        self.updates.append(
+            Call(
+                gradients.dense_update(**tile, **self._rule(weight)),
+                {
+                    **{name: value for name, value in given.items() if name != "gradient"},
+                    "run": self.run,
+                    "weights": packed.values,
+                    "first_slot": slots[0],
+                    "second_slot": slots[1],
+                    **numbers,
+                },
+                items,
+                unit,
+            )
+        )
+        self.trained.add(number)
+        return True
+
+    def _rule(self, weight: Weight) -> dict[str, Any]:
+        """What is fixed in a kernel about the optimizer."""
+        optimizer = self.network.optimizer
+        return {
+            "kind": "sgd" if optimizer.kind == "sgd" else "adam",
+            "momentum": bool(optimizer.momentum),
+            "nesterov": optimizer.nesterov,
+            "decays": bool(optimizer.weight_decay) and weight.decays,
+        }
 
     def turned(self, number: int, rows: int, columns: int, room: Shape, axes: tuple[int, ...], together: int) -> Packed:
         """A kernel of rows and columns with its columns first, brought up to date after its update, so many rows at a time."""

@@ -95,7 +95,7 @@ def plan_dropout(planning: Planning, operation: Dropout) -> None:
     lanes = x.form.flat_lanes(planning.target)
     factors = floats(planning.batch, x.form.size)
     planning.add_training(
-        pools.dropout(),
+        pools.dropout(lanes=lanes),
         run=planning.run,
         x=x.values,
         y=y.values,
