@@ -128,10 +128,8 @@ def _parts(layer: list[Any], shape: tuple[int, ...], classes: int) -> list[Any]:
     if kind == "pool":
         return [kl.MaxPooling2D(2)]
     if kind == "blur-pool":
-        odd = (shape[0] % 2, shape[1] % 2)  # left out, so that each second value makes the map that plain pooling makes
-        cut = [kl.Cropping2D(((0, odd[0]), (0, odd[1])))] if any(odd) else []
         blur = kl.DepthwiseConv2D(3, strides=2, padding="same", use_bias=False, trainable=False)
-        return [*cut, kl.MaxPooling2D(2, strides=1), blur]
+        return [kl.MaxPooling2D(2, strides=1), blur]
     if kind == "gap":
         return [kl.GlobalAveragePooling2D()]
     if kind == "gmp":
