@@ -18,7 +18,10 @@
     ├── BackendMissingError         5   a framework that is not installed
     ├── TracingError                6   the step could not be traced
     ├── WorkerDiedError             7   a measuring process ended by itself or was killed
-    └── RecordError                 8   a saved result that cannot be read
+    ├── RecordError                 8   a saved result that cannot be read
+    ├── StoreError                  9   results of trials that cannot be kept or read
+    ├── TrialsFailedError          10   trials that have no result
+    └── ClusterError               11   a cluster that cannot be reached, or was lost
 
 Each message says what was wrong, what was received, the usual cause, and the line that works. Only the command line turns
 errors into exit codes.
@@ -26,7 +29,9 @@ errors into exit codes.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 
 class EpochwiseError(Exception):
@@ -144,6 +149,31 @@ class RecordError(EpochwiseError):
     """A saved result that cannot be read: not JSON, another schema, a newer version."""
 
     exit_code = 8
+
+
+class StoreError(EpochwiseError):
+    """Results of trials cannot be kept or read: no room, no permission, or another process is writing."""
+
+    exit_code = 9
+
+
+class TrialsFailedError(EpochwiseError):
+    """Some trials have no result; all others were run and are kept.
+
+    Attributes:
+        failures: the key of each trial without a result, and why.
+        results: those of the others, as :func:`epochwise.trials.complete` returns them.
+    """
+
+    exit_code = 10
+    failures: Mapping[str, str] = MappingProxyType({})
+    results: Mapping[str, Any] = MappingProxyType({})
+
+
+class ClusterError(EpochwiseError):
+    """A cluster cannot be reached, was lost, or cannot run trials."""
+
+    exit_code = 11
 
 
 def all_errors() -> dict[str, type[EpochwiseError]]:

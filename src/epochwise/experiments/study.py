@@ -127,6 +127,7 @@ class Study:
         backend: of Keras.
         facts_of_users: costs of the user's models, by name and shape of a sample.
         known: results of trials that are done, by key. A protocol may plan further ones that depend on them.
+        first_seed: the seeds of each arm are this one and those after it.
         supposing: plan as if the largest learning rate had come out best wherever that is not known yet, to count trainings.
     """
 
@@ -137,12 +138,17 @@ class Study:
     backend: str
     facts_of_users: Mapping[tuple[str, tuple[int, ...]], Facts] = dataclasses.field(default_factory=dict)
     known: Mapping[str, Result] = dataclasses.field(default_factory=dict)
+    first_seed: int = 0
     supposing: bool = False
 
     @property
     def seeds(self) -> range:
         """Seeds of each arm."""
-        return range(self.sizes.seeds)
+        return self.seeds_of(self.sizes.seeds)
+
+    def seeds_of(self, count: int) -> range:
+        """So many seeds."""
+        return range(self.first_seed, self.first_seed + count)
 
     def steps(self, epochs: float, samples: int | None = None) -> int:
         """Steps of so many epochs of so many samples (by default all that are trained on)."""
@@ -264,10 +270,3 @@ def final_validation(result: Result) -> float:
 def run_accuracy(result: Result, last: int = 3) -> float:
     """Accuracy of a run: the mean over its last tests."""
     return float(np.mean(result.numbers["test"]["accuracy"][-last:]))
-
-
-def correct_shares(result: Result, last: int = 3) -> np.ndarray:
-    """For each test image how often it was right over the last tests, from 0 to 1: ``(images,)``."""
-    bits = training.unpacked(result.arrays["correct"][-last:], int(result.numbers["test"]["images"]))
-    shares: np.ndarray = bits.mean(axis=0)
-    return shares
