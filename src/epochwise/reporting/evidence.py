@@ -177,11 +177,9 @@ def _claims(rows: Iterable[ClaimRow]) -> Grid:
     """Verdicts at the left, claims with their outcome beside them."""
     grid = _beside(VERDICT_COLUMNS)
     for row in rows:
-        text = Text.assemble((row.claim, "bold"), (f"  {row.by}" if row.by else "", QUIET))
-        if row.sentence:
-            text.append(f"\n{row.sentence}")
-        for line in row.below:
-            text.append(f"\n{line}", QUIET)
+        first = [Text.assemble((row.claim, "bold"), (f"  {row.by}" if row.by else "", QUIET))] if row.claim else []
+        lines = [*first, *([Text(row.sentence)] if row.sentence else []), *(Text(line, QUIET) for line in row.below)]
+        text = Text("\n").join(lines)
         grid.add_row(Text(f"  {SIGNS[row.verdict]} {row.verdict}", STYLES[row.verdict]), text)
     return grid
 

@@ -99,7 +99,10 @@ HELP = {
 def chart_help(chart: Chart) -> str:
     """How one chart is drawn: bands, whiskers, scales."""
     texts = []
-    if any(line.low and line.high for line in chart.lines):
+    told = (
+        "band" in chart.title.lower() or "interval" in chart.title.lower()
+    )  # where they are something else, the title says so
+    if any(line.low and line.high for line in chart.lines) and not told:
         texts.append(f"{'Bands' if chart.kind == 'curves' else 'Vertical lines'}: 95 % intervals of the means over the seeds.")
     axes = {"x": "The horizontal scale is", "y": "The vertical scale is", "xy": "Both scales are"}
     if chart.logarithmic in axes:
