@@ -131,13 +131,15 @@ def title(model: Description) -> str:
 def facts(layers: Sequence[Sequence[Any]], input_shape: Sequence[int], classes: int) -> Facts:
     """Count one of our models by arithmetic (the tests compare this with :func:`epochwise.count`).
 
+    Of a ``local`` layer only its own weights and products count, not the frozen ones by which neighbours are gathered.
+
     Args:
         layers: of the description.
         input_shape: ``(rows, columns, channels)`` of a sample.
         classes: outputs.
     """
     shape: tuple[int, ...] = tuple(input_shape)
-    total = Facts(0, 0, 0, 0, not any(layer[0] == "local" for layer in layers))
+    total = Facts(0, 0, 0, 0)
     first = True  # nobody needs the gradient of the input
     for layer in layers:
         shape, weights, macs, frozen, written = _cost(layer, shape, classes)

@@ -22,49 +22,10 @@ from epochwise.subjects.models import parse_model
 from epochwise.trials.trial import Outcome
 
 _BLUR = np.outer([1, 2, 1], [1, 2, 1]).astype(np.float32) / 16
+_ONE_BY_ONE = np.eye(9, dtype=np.float32)
 _FULL = 2
 _CUT = 2.0  # standard deviations at which a truncated normal distribution ends
 _SHRINKS = 0.87962566103423978  # what is left of its standard deviation
-
-
-@keras.saving.register_keras_serializable("epochwise")
-class LocallyConnected(keras.layers.Layer):
-    """A convolution of 3 x 3 without padding whose weights are not shared between places; with relu.
-
-    Keras had such a layer until its version 3. Kernel ``(rows, columns, 9 C, filters)``, bias ``(rows, columns, filters)``.
-    """
-
-    def __init__(self, filters: int, **options: Any) -> None:
-        super().__init__(**options)
-        self.filters = filters
-        self.kernel_initializer = keras.initializers.Zeros()  # replaced by drawn weights, see `_draw_local`
-        self.bias_initializer = keras.initializers.Zeros()
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the weights."""
-        rows, columns, channels = input_shape[1:]
-        assert rows is not None
-        assert columns is not None
-        assert channels is not None
-        places = (rows - 2, columns - 2)
-        self.kernel = self.add_weight(shape=(*places, 9 * channels, self.filters), name="kernel")
-        self.bias = self.add_weight(shape=(*places, self.filters), initializer="zeros", name="bias")
-
-    def call(self, inputs: Any) -> Any:
-        """``(B, H, W, C) -> (B, H - 2, W - 2, filters)``."""
-        rows, columns = self.kernel.shape[:2]
-        shifted = [inputs[:, down : down + rows, right : right + columns] for down in range(3) for right in range(3)]
-        patches = keras.ops.concatenate(shifted, axis=-1)
-        return keras.ops.relu(keras.ops.einsum("bhwk,hwkf->bhwf", patches, self.kernel) + self.bias)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Two rows and two columns less."""
-        batch, rows, columns, _ = input_shape
-        return batch, (rows or 0) - 2, (columns or 0) - 2, self.filters
-
-    def get_config(self) -> dict[str, Any]:
-        """What makes the same layer again."""
-        return {**super().get_config(), "filters": self.filters}
 
 
 def build(model: Description, input_shape: tuple[int, ...], classes: int, *, seed: int, learning_rate: float = 0.01) -> Any:
@@ -100,21 +61,11 @@ def draw_weights(model: Any, seed: int) -> None:
     """
     generator = np.random.default_rng([seed, 0])
     for layer in model._flatten_layers(include_self=False):
-        if isinstance(layer, LocallyConnected):
-            layer.kernel.assign(_draw_local(layer, generator))
-            continue
         for variable in layer._trainable_variables:
             initializer = getattr(layer, f"{variable.name}_initializer", None)
             values = _drawn(initializer, tuple(variable.shape), generator)
             if values is not None:
                 variable.assign(values)
-
-
-def _draw_local(layer: LocallyConnected, generator: np.random.Generator) -> NDArray[np.float32]:
-    """As the shared kernel would be drawn, for each place anew: so locality alone differs from a convolution, not the scale."""
-    rows, columns, taps, filters = layer.kernel.shape
-    limit = math.sqrt(6 / (taps + 9 * filters))
-    return generator.uniform(-limit, limit, (rows, columns, taps, filters)).astype(np.float32)
 
 
 def _drawn(initializer: Any, shape: tuple[int, ...], generator: np.random.Generator) -> NDArray[np.float32] | None:
@@ -185,13 +136,37 @@ def _parts(layer: list[Any], shape: tuple[int, ...], classes: int) -> list[Any]:
     if kind == "gmp":
         return [kl.GlobalMaxPooling2D()]
     if kind == "local":
-        return [LocallyConnected(layer[1])]
+        return _local(layer[1], shape)
     if kind == "dense-map":
         made = (shape[0] - 2, shape[1] - 2, layer[1])
         return [kl.Flatten(), kl.Dense(math.prod(made), activation="relu"), kl.Reshape(made)]
     if layer[2] == "full":
         return [kl.ZeroPadding2D(_FULL), kl.Conv2D(layer[1], 3, activation="relu")]
     return [kl.Conv2D(layer[1], 3, padding=layer[2], activation="relu")]
+
+
+def _local(filters: int, shape: tuple[int, ...]) -> list[Any]:
+    """A convolution of 3 x 3 without padding whose weights are not shared between places; with relu.
+
+    Keras had such a layer until its version 3. Here each place's 9 C neighbours are gathered first (a depthwise convolution
+    whose frozen kernels each pick one), and each place is then a group of its own in a convolution of 1 x 1: layers that the
+    engine trains. Weights are drawn as those of the shared kernel are, so that sharing differs and the scale does not.
+    """
+    kl, (rows, columns, channels) = keras.layers, shape
+    places, taps = (rows - 2) * (columns - 2), 9 * channels
+    limit = math.sqrt(6 / (taps + 9 * filters))
+    return [
+        kl.DepthwiseConv2D(3, depth_multiplier=9, use_bias=False, trainable=False),
+        kl.Reshape((1, 1, places * taps)),
+        kl.Conv2D(
+            places * filters,
+            1,
+            groups=places,
+            activation="relu",
+            kernel_initializer=keras.initializers.RandomUniform(-limit, limit),
+        ),
+        kl.Reshape((rows - 2, columns - 2, filters)),
+    ]
 
 
 def _users(model: Description, input_shape: tuple[int, ...], classes: int, seed: int) -> tuple[Any, Any, Any]:
