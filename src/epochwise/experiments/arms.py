@@ -129,9 +129,7 @@ def difference(study: Study, first: Runs, second: Runs, last: int = 3) -> Differ
     """
     one, other = ([run_accuracy(result, last) for result in each.results] for each in (first, second))
     times = min(last, *(len(result.numbers["test"]["steps"]) for result in (*first.results, *second.results)))
-    bootstrap = hierarchical_bootstrap(
-        _counts(first.results, times), _counts(second.results, times), study.sizes.resamples
-    )
+    bootstrap = hierarchical_bootstrap(_counts(first.results, times), _counts(second.results, times), study.sizes.resamples)
     return Difference(
         interval=points(paired_interval(one, other)),
         bootstrap=points(bootstrap, 1 / times),
