@@ -55,8 +55,8 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     return Experiment(
         id=ID,
         title=TITLE,
-        claim=f"Sharing weights between places is what helps: with {fewest:,} images the CNN is more accurate than the same network "
-        "without sharing.",
+        claim=f"Sharing weights between places is what helps: with {fewest:,} images the CNN is more accurate than the same "
+        "network without sharing.",
         falsified_if=f"the interval of the difference lies below +{100 * MARGIN:g} points, with {fewest:,} images",
         verdict=verdicts.pop() if len(verdicts) == 1 else "undecided",
         estimate=100 * decisive.estimate,
@@ -72,8 +72,8 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         charts=(_chart(study, tuned),),
         tables=(_costs(study), _table(study, usual, tuned, differences)),
         notes=(
-            f"{study.sizes.ladder_steps:,} steps of 32 images whatever their number. Weights without sharing are drawn with the "
-            "scale of the shared ones, so that the scale does not differ.",
+            f"{study.sizes.ladder_steps:,} steps of 32 images whatever their number. Weights without sharing are drawn with "
+            "the scale of the shared ones, so that the scale does not differ.",
             _dense_note(study, results),
         ),
     )
