@@ -62,7 +62,7 @@ from epochwise.experiments.models.keras import build, facts
 found = {}
 for name in LAYERS if sys.argv[1] == "all" else ():
     given = facts({"model": ours(name), "input_shape": (28, 28, 1), "classes": 10})
-    found[name] = given["facts"]
+    found[name] = given.numbers["facts"]
 model = build(ours("cnn_blur"), (28, 28, 1), 10, seed=7)
 found["weights"] = [float(np.float64(weight).sum()) for weight in model.get_weights()]
 x = np.random.default_rng(0).random((5, 28, 28, 1), np.float32)

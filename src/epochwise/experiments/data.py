@@ -170,9 +170,13 @@ def permuted(x: Float32, number: int) -> Float32:
     """Images with their places in another order; 0 leaves them. The permutation depends on the number and the size alone."""
     if number == 0:
         return x
-    places = x.shape[1] * x.shape[2]
-    order = stream(number, PIXELS).permutation(places)
-    return x.reshape(len(x), places, x.shape[3])[:, order].reshape(x.shape)
+    moved: Float32 = x.reshape(len(x), -1, x.shape[3])[:, pixel_order(number, x.shape[1:])].reshape(x.shape)
+    return moved
+
+
+def pixel_order(number: int, shape: Sequence[int]) -> Places:
+    """Which place comes first, second, ... in a permutation of the pixels of images ``(H, W, C)``."""
+    return stream(number, PIXELS).permutation(shape[0] * shape[1])
 
 
 class Task:

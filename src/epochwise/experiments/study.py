@@ -48,6 +48,7 @@ class Sizes:
         efficiency_samples: of P9, numbers of images; larger ones than there are stand for all.
         efficiency_steps: of P9.
         efficiency_controls: whether P9 trains the two larger models as well, and the pair at Keras's learning rate.
+        agreement: trials that Keras trains as well.
         resamples: of bootstraps.
     """
 
@@ -67,6 +68,7 @@ class Sizes:
     efficiency_samples: tuple[int, ...]
     efficiency_steps: int
     efficiency_controls: bool
+    agreement: int
     resamples: int = 10_000
 
 
@@ -88,6 +90,7 @@ TIERS: dict[str, Sizes] = {
         efficiency_samples=(300, 1_000, 3_000),
         efficiency_steps=1_000,
         efficiency_controls=False,
+        agreement=2,
         resamples=2_000,
     ),
     "standard": Sizes(
@@ -107,6 +110,7 @@ TIERS: dict[str, Sizes] = {
         efficiency_samples=(100, 300, 1_000, 3_000, 10_000, 30_000, 60_000),
         efficiency_steps=9_375,
         efficiency_controls=True,
+        agreement=6,
     ),
     "full": Sizes(
         seeds=29,
@@ -125,6 +129,7 @@ TIERS: dict[str, Sizes] = {
         efficiency_samples=(100, 300, 1_000, 3_000, 10_000, 30_000, 60_000),
         efficiency_steps=9_375,
         efficiency_controls=True,
+        agreement=6,
     ),
 }
 """Sizes by the tier's name."""
@@ -176,8 +181,10 @@ class Study:
         data: of all trials, except those of protocols that make their own.
         backend: of Keras.
         facts_of_users: costs of the user's models, by name and shape of a sample.
+        refused: why a user's model does not accept samples of a shape, by name and shape.
         known: results of trials that are done, by key. A protocol may plan further ones that depend on them.
         first_seed: the seeds of each arm are this one and those after it.
+        notes: what a reader of the record must know.
         supposing: plan as if the largest learning rate had come out best wherever that is not known yet, to count trainings.
     """
 
@@ -187,8 +194,10 @@ class Study:
     data: Source
     backend: str
     facts_of_users: Mapping[tuple[str, tuple[int, ...]], Facts] = dataclasses.field(default_factory=dict)
+    refused: Mapping[tuple[str, tuple[int, ...]], str] = dataclasses.field(default_factory=dict)
     known: Mapping[str, Result] = dataclasses.field(default_factory=dict)
     first_seed: int = 0
+    notes: tuple[str, ...] = ()
     supposing: bool = False
 
     @property
@@ -199,6 +208,37 @@ class Study:
     def seeds_of(self, count: int) -> range:
         """So many seeds."""
         return range(self.first_seed, self.first_seed + count)
+
+    @property
+    def of_the_question(self) -> bool:
+        """Whether the two models are the question's own."""
+        return [model["name"] for model in self.models if "layers" in model] == ["mlp", "cnn"]
+
+    @property
+    def canvas(self) -> int:
+        """Side of the canvas on which an object of half the image's size is moved: 42 for images of 28 x 28.
+
+        It is 2 more than a multiple of 4, so that two rounds of 3 x 3 convolution and pooling leave no blind strip.
+        """
+        side = 3 * max(self.data.shape[:2]) // 2
+        return side + (2 - side) % 4
+
+    @property
+    def wide_canvas(self) -> int:
+        """Side of the canvas on which an object can be moved with a margin all around: twice the image's."""
+        return 2 * max(self.data.shape[:2])
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """Shapes of samples that some protocol shows to the models: as they are, and on square canvases."""
+        rows, columns, channels = self.data.shape
+        sides = (max(rows, columns), self.canvas, self.wide_canvas)
+        return tuple(dict.fromkeys([(rows, columns, channels), *((side, side, channels) for side in sides)]))
+
+    def refusal(self, side: int) -> str:
+        """Why one of the two models cannot be shown a square canvas; empty if both can."""
+        shape = (side, side, self.data.shape[2])
+        return " ".join(reason for (_, refused), reason in self.refused.items() if refused == shape)
 
     def steps(self, epochs: float, samples: int | None = None) -> int:
         """Steps of so many epochs of so many samples (by default all that are trained on)."""
@@ -254,14 +294,7 @@ class Study:
         facts = self.facts(model, shape)
         arguments = {
             "model": dict(model),
-            "data": {
-                "source": self.data.source,
-                "digest": self.data.digest,
-                "validation": self.data.validation,
-                "samples": samples,
-                "permutation": permutation,
-                "view": None if view is None else dict(view),
-            },
+            "data": self.described(samples=samples, permutation=permutation, view=view),
             "seed": seed,
             "backend": self.backend,
             "trainer": trainer if facts.by_engine else "keras",
@@ -281,6 +314,19 @@ class Study:
             evaluated += int(positions["images"]) * len(positions["offsets"])
         cost = seconds(facts, steps, evaluated, by_keras=arguments["trainer"] == "keras")
         return Trial(run=training.RUN, recipe=training.RECIPE, arguments=arguments, cost=cost)
+
+    def described(
+        self, *, samples: int | None = None, permutation: int = 0, view: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The data as they stand in a trial; arguments as of :meth:`trial`."""
+        return {
+            "source": self.data.source,
+            "digest": self.data.digest,
+            "validation": self.data.validation,
+            "samples": samples,
+            "permutation": permutation,
+            "view": None if view is None else dict(view),
+        }
 
     def best_rate(self, make: Callable[[float], Trial]) -> float | None:
         """The learning rate with the best validation accuracy at the end; ``None`` while that is not known.

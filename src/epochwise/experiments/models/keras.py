@@ -19,6 +19,7 @@ from epochwise.subjects.arrays import make_dataset
 from epochwise.subjects.backends import PLAIN_PYTORCH
 from epochwise.subjects.loading import load_subject
 from epochwise.subjects.models import parse_model
+from epochwise.trials.trial import Outcome
 
 _BLUR = np.outer([1, 2, 1], [1, 2, 1]).astype(np.float32) / 16
 _ONE_BY_ONE = np.eye(9, dtype=np.float32)
@@ -185,21 +186,21 @@ def _users(model: Description, input_shape: tuple[int, ...], classes: int, seed:
     return subject.model, loss, metrics
 
 
-def facts(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model costs for samples of a shape, or why it does not accept them.
+def facts(arguments: Mapping[str, Any]) -> Outcome:
+    """What a model costs for samples of a shape, or why it does not accept them. A trial.
 
     Args:
         arguments: ``model``, ``input_shape``, ``classes``.
 
     Returns:
-        ``{"facts": {...}, "reasons": [why the engine does not train it]}``, or ``{"refused": why}``.
+        Numbers ``{"facts": {...}, "reasons": [why the engine does not train it]}``, or ``{"refused": why, "cause": ...}``.
     """
     shape, classes = tuple(arguments["input_shape"]), int(arguments["classes"])
     try:
         model = build(arguments["model"], shape, classes, seed=0)
         counts = count(model, batch_size=32)
     except EpochwiseError as problem:
-        return {"refused": problem.what, "cause": problem.cause}
+        return Outcome(numbers={"refused": problem.what, "cause": problem.cause})
     support = supports(model)
     found = Facts(
         parameters=counts.parameters.trainable + counts.parameters.frozen,
@@ -208,4 +209,4 @@ def facts(arguments: Mapping[str, Any]) -> dict[str, Any]:
         activations=int(counts.per_sample.activation_elements),
         by_engine=bool(support),
     )
-    return {"facts": vars(found), "reasons": [str(reason) for reason in support.reasons]}
+    return Outcome(numbers={"facts": vars(found), "reasons": [str(reason) for reason in support.reasons]})

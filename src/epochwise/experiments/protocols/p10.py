@@ -78,8 +78,8 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         tables=(_bytes_table(numbers), _time_table(numbers, steps, transfers), _shares_table(numbers)),
         notes=(
             f"A step has {BATCH} samples of 28 x 28, or {LARGE_BATCH} of 227 x 227 (AlexNet) and 224 x 224 (ResNet50, VGG16). "
-            "MACs, activations and times are those of a step. Times are medians of a few steps of the engine on one core, while "
-            "other trials may run on the others.",
+            "MACs, activations and times are those of a step. Times are medians of a few steps of the engine on one core, "
+            "while other trials may run on the others.",
             f"The ring is measured between {WORKERS} processes over this machine's loopback, which is no network: its times "
             "say what they grow with, and not how long a cluster takes. The last columns are worked out: 2 (N - 1) / N times "
             f"the gradient's bytes for N = {RING}, at 10 Gbit/s, without latency.",

@@ -185,7 +185,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         trials=trials,
         sentence=main.sentence,
         further=tuple(further),
-        checks=p6_checks.checks(study, wide, {arm: _trials(study, arm, results) for arm in arms(study) if arm.exact}),
+        checks=p6_checks.checks(study, wide, [(arm, _trials(study, arm, results)) for arm in arms(study) if arm.exact]),
         maps=(
             *(_map(each) for each in found.values()),
             PositionMap(

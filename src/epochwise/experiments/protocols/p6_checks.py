@@ -5,7 +5,7 @@ Only for models whose layers are known here (``layers`` in the description); a u
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,10 +27,10 @@ _CELL_FIELD, _CELL_STRIDE = 10, 4
 _ROUNDING = 2.0**-24
 
 
-def checks(study: Study, canvas: Canvas, results: Mapping[Arm, Sequence[Result]]) -> tuple[Check, ...]:
+def checks(study: Study, canvas: Canvas, results: Sequence[tuple[Arm, Sequence[Result]]]) -> tuple[Check, ...]:
     """All checks of the arms whose weights were kept."""
     made: list[Check] = []
-    for arm, found in results.items():
+    for arm, found in results:
         layers = [str(layer[0]) for layer in arm.model.get("layers", ())]
         if layers[:2] == ["flatten", "dense"]:
             made.append(_untouched(arm, canvas, found))
