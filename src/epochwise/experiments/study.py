@@ -38,6 +38,16 @@ class Sizes:
         capacity_epochs: of P3.
         permutations: of P5, beside the identity.
         permutation_epochs: of P5.
+        ladder_samples: of P4, numbers of images.
+        ladder_steps: of P4.
+        canvas_samples: images of P6 and P8.
+        canvas_epochs: of P6 and P8.
+        position_images: test images at each place of P6 and P8.
+        places_per_side: of P8; their squares are numbers of places.
+        placed_seeds: of P8.
+        efficiency_samples: of P9, numbers of images; larger ones than there are stand for all.
+        efficiency_steps: of P9.
+        efficiency_controls: whether P9 trains the two larger models as well, and the pair at Keras's learning rate.
         agreement: trials that Keras trains as well.
         resamples: of bootstraps.
     """
@@ -48,6 +58,16 @@ class Sizes:
     capacity_epochs: int
     permutations: int
     permutation_epochs: int
+    ladder_samples: tuple[int, ...]
+    ladder_steps: int
+    canvas_samples: int
+    canvas_epochs: int
+    position_images: int
+    places_per_side: tuple[int, ...]
+    placed_seeds: int
+    efficiency_samples: tuple[int, ...]
+    efficiency_steps: int
+    efficiency_controls: bool
     agreement: int
     resamples: int = 10_000
 
@@ -60,6 +80,16 @@ TIERS: dict[str, Sizes] = {
         capacity_epochs=2,
         permutations=1,
         permutation_epochs=3,
+        ladder_samples=(1_000,),
+        ladder_steps=500,
+        canvas_samples=4_000,
+        canvas_epochs=5,
+        position_images=50,
+        places_per_side=(1, 4, 15),
+        placed_seeds=3,
+        efficiency_samples=(300, 1_000, 3_000),
+        efficiency_steps=1_000,
+        efficiency_controls=False,
         agreement=2,
         resamples=2_000,
     ),
@@ -70,6 +100,16 @@ TIERS: dict[str, Sizes] = {
         capacity_epochs=10,
         permutations=3,
         permutation_epochs=10,
+        ladder_samples=(1_000, 10_000, 60_000),
+        ladder_steps=4_700,
+        canvas_samples=12_000,
+        canvas_epochs=10,
+        position_images=1_000,
+        places_per_side=(1, 2, 4, 8, 15),
+        placed_seeds=3,
+        efficiency_samples=(100, 300, 1_000, 3_000, 10_000, 30_000, 60_000),
+        efficiency_steps=9_375,
+        efficiency_controls=True,
         agreement=6,
     ),
     "full": Sizes(
@@ -79,6 +119,16 @@ TIERS: dict[str, Sizes] = {
         capacity_epochs=10,
         permutations=3,
         permutation_epochs=10,
+        ladder_samples=(1_000, 10_000, 60_000),
+        ladder_steps=9_375,
+        canvas_samples=12_000,
+        canvas_epochs=10,
+        position_images=1_000,
+        places_per_side=(1, 2, 4, 8, 15),
+        placed_seeds=29,
+        efficiency_samples=(100, 300, 1_000, 3_000, 10_000, 30_000, 60_000),
+        efficiency_steps=9_375,
+        efficiency_controls=True,
         agreement=6,
     ),
 }
