@@ -20,8 +20,8 @@ RATE = 0.01
 RATES = (0.003, 0.01, 0.03, 0.1)
 """What is tried for each arm, with one seed, on validation samples."""
 
-_MACS_PER_SECOND = 46e9  # of the engine on one core, convolutions and large products
-_SECONDS_PER_UPDATE = 1.5e-9  # for each weight and step
+_MACS_PER_SECOND = 50e9  # of the engine on one core, convolutions and large products
+_SECONDS_PER_UPDATE = 0.8e-9  # for each weight and step
 _SECONDS_PER_TRIAL = 0.4  # building a model, reading it, making samples
 _KERAS_STEP = 4e-3
 _KERAS_MACS_PER_SECOND = 5e9
