@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from epochwise.experiments.models import Description
-from epochwise.experiments.study import RATES, Study
+from epochwise.experiments.study import Study
 from epochwise.trials.trial import Result, Trial
 
 STRIDE = 4
@@ -71,9 +71,7 @@ class Canvas:
 def large(study: Study) -> Canvas:
     """The canvas that most is measured on: 42 x 42 for images of 28 x 28, with 225 places two pixels apart."""
     size = _object(study)
-    side = 3 * max(size)
-    side += (_STEP - side) % STRIDE
-    return Canvas(side, size, tuple(range(0, side - max(size) + 1, _STEP)))
+    return Canvas(study.canvas, size, tuple(range(0, study.canvas - max(size) + 1, _STEP)))
 
 
 def small(study: Study) -> Canvas:
@@ -119,12 +117,12 @@ def training(
 
 def tunings(study: Study, model: Description, canvas: Canvas, places: Sequence[Place]) -> list[Trial]:
     """The same training with one seed at each learning rate, only to see how it does on validation images."""
-    return [_tuning(study, model, canvas, places, rate) for rate in RATES]
+    return [_tuning(study, model, canvas, places, rate) for rate in study.sizes.canvas_rates]
 
 
 def best_rate(study: Study, model: Description, canvas: Canvas, places: Sequence[Place]) -> float | None:
     """The learning rate that did best in :func:`tunings`; ``None`` while that is not known."""
-    return study.best_rate(lambda rate: _tuning(study, model, canvas, places, rate))
+    return study.best_rate(lambda rate: _tuning(study, model, canvas, places, rate), study.sizes.canvas_rates)
 
 
 def _tuning(study: Study, model: Description, canvas: Canvas, places: Sequence[Place], rate: float) -> Trial:

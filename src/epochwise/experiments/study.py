@@ -42,6 +42,8 @@ class Sizes:
         ladder_steps: of P4.
         canvas_samples: images of P6 and P8.
         canvas_epochs: of P6 and P8.
+        canvas_rates: learning rates that P6 and P8 try.
+        canvas_pooled: models with a pooled head in P6.
         position_images: test images at each place of P6 and P8.
         places_per_side: of P8; their squares are numbers of places.
         placed_seeds: of P8.
@@ -62,6 +64,8 @@ class Sizes:
     ladder_steps: int
     canvas_samples: int
     canvas_epochs: int
+    canvas_rates: tuple[float, ...]
+    canvas_pooled: tuple[str, ...]
     position_images: int
     places_per_side: tuple[int, ...]
     placed_seeds: int
@@ -84,6 +88,8 @@ TIERS: dict[str, Sizes] = {
         ladder_steps=500,
         canvas_samples=4_000,
         canvas_epochs=5,
+        canvas_rates=(0.1, 0.3),
+        canvas_pooled=("cnn_16_64_gmp",),
         position_images=50,
         places_per_side=(1, 4, 15),
         placed_seeds=3,
@@ -104,6 +110,8 @@ TIERS: dict[str, Sizes] = {
         ladder_steps=4_700,
         canvas_samples=12_000,
         canvas_epochs=10,
+        canvas_rates=(0.03, 0.1, 0.3, 1.0),
+        canvas_pooled=("cnn_16_64_gap", "cnn_16_64_gmp", "cnn_16_64_gmp_full"),
         position_images=1_000,
         places_per_side=(1, 2, 4, 8, 15),
         placed_seeds=3,
@@ -123,6 +131,8 @@ TIERS: dict[str, Sizes] = {
         ladder_steps=9_375,
         canvas_samples=12_000,
         canvas_epochs=10,
+        canvas_rates=(0.03, 0.1, 0.3, 1.0),
+        canvas_pooled=("cnn_16_64_gap", "cnn_16_64_gmp", "cnn_16_64_gmp_full"),
         position_images=1_000,
         places_per_side=(1, 2, 4, 8, 15),
         placed_seeds=29,
@@ -224,15 +234,10 @@ class Study:
         return side + (2 - side) % 4
 
     @property
-    def wide_canvas(self) -> int:
-        """Side of the canvas on which an object can be moved with a margin all around: twice the image's."""
-        return 2 * max(self.data.shape[:2])
-
-    @property
     def shapes(self) -> tuple[tuple[int, int, int], ...]:
         """Shapes of samples that some protocol shows to the models: as they are, and on square canvases."""
         rows, columns, channels = self.data.shape
-        sides = (max(rows, columns), self.canvas, self.wide_canvas)
+        sides = (max(rows, columns), self.canvas)
         return tuple(dict.fromkeys([(rows, columns, channels), *((side, side, channels) for side in sides)]))
 
     def refusal(self, side: int) -> str:
@@ -328,15 +333,16 @@ class Study:
             "view": None if view is None else dict(view),
         }
 
-    def best_rate(self, make: Callable[[float], Trial]) -> float | None:
+    def best_rate(self, make: Callable[[float], Trial], rates: Sequence[float] = RATES) -> float | None:
         """The learning rate with the best validation accuracy at the end; ``None`` while that is not known.
 
         Args:
             make: gives the trial of a learning rate, which must validate.
+            rates: those that are tried.
         """
         if self.supposing:
-            return max(RATES)
-        found = {rate: self.known.get(make(rate).key) for rate in RATES}
+            return max(rates)
+        found = {rate: self.known.get(make(rate).key) for rate in rates}
         if any(result is None for result in found.values()):
             return None
         accuracies = {rate: final_validation(result) for rate, result in found.items() if result is not None}

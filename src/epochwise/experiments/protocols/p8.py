@@ -36,10 +36,9 @@ def seeds(study: Study) -> range:
     return study.seeds_of(study.sizes.placed_seeds)
 
 
-def shapes(study: Study) -> list[tuple[int, int, int]]:
-    """Shapes that both models must accept."""
-    side = on.large(study).side
-    return [(side, side, study.data.shape[2])]
+def left_out(study: Study) -> str:
+    """Why this cannot be run: a model that does not accept the canvas."""
+    return study.refusal(on.large(study).side)
 
 
 def everywhere(study: Study, model: Description, of_seeds: Sequence[int]) -> list[Trial]:

@@ -22,7 +22,7 @@ from epochwise.trials.trial import Result, Trial
 ID = "P9"
 TITLE = "How many images it takes"
 CONTROLS = ("cnn_16_64_flatten", "mlp_233")
-_VALIDATIONS = 15
+_VALIDATIONS = 12
 _FEWEST_OF_A_CLASS = 5
 _LEVELS = 9
 
@@ -54,10 +54,9 @@ def arms(study: Study) -> list[Description]:
     return [*study.models, *(ours(name) for name in CONTROLS if study.sizes.efficiency_controls)]
 
 
-def shapes(study: Study) -> list[tuple[int, int, int]]:
-    """Shapes that both models must accept."""
-    side = on.large(study).side
-    return [(side, side, study.data.shape[2])]
+def left_out(study: Study) -> str:
+    """Why this cannot be run: a model that does not accept the canvas."""
+    return study.refusal(on.large(study).side)
 
 
 def sizes(study: Study) -> list[int]:
