@@ -153,6 +153,7 @@ def plan(study: Study) -> list[Trial]:
     for arm in arms(study):
         trials |= dict.fromkeys(on.tunings(study, arm.model, arm.canvas, [arm.canvas.centre]))
         trials |= dict.fromkeys(trial for seed in study.seeds if (trial := arm.trial(study, seed)) is not None)
+    trials |= dict.fromkeys(on.tunings(study, study.models[1], on.large(study), on.large(study).places))
     return list(trials | dict.fromkeys(p8.everywhere(study, study.models[1], p8.seeds(study))))
 
 
