@@ -56,13 +56,15 @@ def judged(protocol: ModuleType, of: Study, numbers: Numbers, **arrays: Any) -> 
     return protocol.judge(of, known), trials
 
 
-def result(trial: Trial, numbers: Mapping[str, Any], arrays: Mapping[str, Any]) -> Result:
+def result(
+    trial: Trial, numbers: Mapping[str, Any], arrays: Mapping[str, Any], measured: Mapping[str, Any] | None = None
+) -> Result:
     """As the store gives it."""
     return Result(
         key=trial.key,
         numbers=numbers,
         arrays=dict(arrays),
-        measured={},
+        measured=dict(measured or {}),
         engine="engine",
         seconds=1.0,
         version="0",
