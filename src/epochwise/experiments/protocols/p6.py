@@ -17,7 +17,7 @@ from epochwise.experiments.canvas import Canvas, Place
 from epochwise.experiments.models import Description, ours, title
 from epochwise.experiments.protocols import p6_checks, p8
 from epochwise.experiments.record import Experiment, Finding, PositionMap, Table, Verdict
-from epochwise.experiments.statistics import Interval, mean_interval
+from epochwise.experiments.statistics import Interval, mean_interval, paired_p_value
 from epochwise.experiments.study import RATE, Study
 from epochwise.trials.trial import Result, Trial
 
@@ -42,7 +42,7 @@ class Arm:
     @property
     def name(self) -> str:
         """Of the model and the place."""
-        return f"{title(self.model)} from {self.place}"
+        return f"{title(self.model)}, trained at {self.place} of {self.canvas.side} x {self.canvas.side}"
 
     def best_rate(self, study: Study) -> float | None:
         """Its learning rate: the best for the object in the centre of its canvas, wherever it is trained."""
@@ -86,7 +86,13 @@ class Outcome:
     @property
     def kept(self) -> Interval:
         """Share of the accuracy that is left there."""
-        return mean_interval(self._elsewhere / self._in_place)
+        return mean_interval(self.shares)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """The same for each seed."""
+        found: np.ndarray = self._elsewhere / self._in_place
+        return found
 
     @property
     def half_way(self) -> Interval | None:
@@ -157,6 +163,13 @@ def plan(study: Study) -> list[Trial]:
     return list(trials | dict.fromkeys(p8.everywhere(study, study.models[1], p8.seeds(study))))
 
 
+def p_value(study: Study, results: Mapping[str, Result]) -> float:
+    """Of the share that the main verdict rejects: that it is where generalising ends, or where losing it begins."""
+    claimed = next(arm for arm in arms(study) if arm.model == study.models[1])
+    shares = _outcome(study, claimed, results, 1 / study.data.classes).shares
+    return paired_p_value(shares, np.full(len(shares), KEPT if shares.mean() > KEPT else LOST))
+
+
 def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     """What is left of the accuracy at disjoint places, per model."""
     chance = 1 / study.data.classes
@@ -207,8 +220,8 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
             f"The object is an image at half its size, on a canvas of {wide.side} x {wide.side}; the last two findings have "
             f"one of {narrow.side} x {narrow.side}, on which the two models have exactly the question's size.",
             f"Each arm is trained on {on.samples(study):,} images for {study.sizes.canvas_epochs} epochs, with the learning "
-            f"rate that did best on validation images in the centre, with one seed: {_rates(study)}. At Keras's {RATE:g} the "
-            "pooled heads hardly begin to learn in this time, so a verdict at that rate alone would be about the rate.",
+            f"rate that did best on validation images in the centre, with one seed: {_rates(study)}. A verdict at "
+            f"Keras's {RATE:g} alone could be about the rate.",
             f"At each place {study.sizes.position_images:,} test images are looked at, the same for all places and arms.",
         ),
     )
@@ -229,10 +242,9 @@ def _anywhere(name: str, found: Outcome, seeds: int) -> Finding:
     verdict: Verdict = "supported" if kept.low > KEPT else "refuted" if kept.high < LOST else "undecided"
     if not found.learnt:
         verdict = "not measured"
-    told = "" if found.learnt else " It did not learn enough where it was trained for this to mean anything."
     return Finding(
         id=name,
-        claim=f"{found.arm.name}, trained with the object at that one place, recognises it anywhere.",
+        claim=f"{found.arm.name} alone, recognises the object anywhere.",
         falsified_if=f"less than {LOST:g} of its accuracy there is left, upper end, at places without a common pixel",
         verdict=verdict,
         estimate=kept.estimate,
@@ -241,8 +253,8 @@ def _anywhere(name: str, found: Outcome, seeds: int) -> Finding:
         unit="share of the accuracy in place that is left at disjoint places",
         seeds=seeds,
         trials=seeds,
-        sentence=f"{found.arm.name}: {_percent(found.in_place)} where it was trained, {_percent(found.elsewhere)} at disjoint "
-        f"places; {kept.estimate:.2f} [{kept.low:.2f}, {kept.high:.2f}] of it is left.{told}",
+        sentence=f"{found.arm.name}: {_percent(found.in_place)} per cent there, {_percent(found.elsewhere)} at disjoint "
+        f"places; {kept.estimate:.2f} [{kept.low:.2f}, {kept.high:.2f}] of it is left.{_told(found)}",
     )
 
 
@@ -250,9 +262,11 @@ def _only_there(name: str, found: Outcome, seeds: int) -> Finding:
     """Whether what was learnt in one place holds nowhere else."""
     elsewhere, limit = found.elsewhere, found.chance + ABOVE_CHANCE
     verdict: Verdict = "supported" if elsewhere.high < limit else "refuted" if elsewhere.low > limit else "undecided"
+    if not found.learnt:
+        verdict = "not measured"
     return Finding(
         id=name,
-        claim=f"{found.arm.name}, trained with the object at that one place, recognises it only where it was.",
+        claim=f"{found.arm.name} alone, recognises the object only there.",
         falsified_if=f"its accuracy at disjoint places is above {limit:.2f}, lower end (chance is {found.chance:.2f})",
         verdict=verdict,
         estimate=elsewhere.estimate,
@@ -261,9 +275,13 @@ def _only_there(name: str, found: Outcome, seeds: int) -> Finding:
         unit="accuracy at disjoint places",
         seeds=seeds,
         trials=seeds,
-        sentence=f"{found.arm.name}: {_percent(found.in_place)} where it was trained, {_percent(elsewhere)} at disjoint "
-        f"places; chance is {100 * found.chance:.0f} per cent.",
+        sentence=f"{found.arm.name}: {_percent(found.in_place)} per cent there, {_percent(elsewhere)} at disjoint "
+        f"places; chance is {100 * found.chance:.0f}.{_told(found)}",
     )
+
+
+def _told(found: Outcome) -> str:
+    return "" if found.learnt else " It did not learn enough where it was trained for this to mean anything."
 
 
 def _map(found: Outcome) -> PositionMap:
