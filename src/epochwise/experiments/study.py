@@ -224,6 +224,7 @@ class Study:
         """Whether the two models are the question's own."""
         return [model["name"] for model in self.models if "layers" in model] == ["mlp", "cnn"]
 
+<<<<<<< HEAD
     @property
     def canvas(self) -> int:
         """Side of the canvas on which an object of half the image's size is moved: 42 for images of 28 x 28.
@@ -245,6 +246,8 @@ class Study:
         shape = (side, side, self.data.shape[2])
         return " ".join(reason for (_, refused), reason in self.refused.items() if refused == shape)
 
+=======
+>>>>>>> evidence
     def steps(self, epochs: float, samples: int | None = None) -> int:
         """Steps of so many epochs of so many samples (by default all that are trained on)."""
         return round(epochs * steps_in(samples or self.data.training, BATCH))
