@@ -173,8 +173,8 @@ def test_too_small_a_set_is_left_out():
     assert p9.sizes(rare) == [1000, 3000]
 
 
-def test_a_model_that_refuses_the_canvas_leaves_the_protocols_out():
-    """And the reason is told."""
-    study = dataclasses.replace(made_up.study(users=True), refused={("conv", (42, 42, 1)): "conv needs 28 x 28."})
-    assert p6.left_out(study) == p8.left_out(study) == p9.left_out(study) == "conv needs 28 x 28."
-    assert p6.left_out(made_up.study(users=True)) == ""
+def test_what_both_models_must_accept():
+    """The canvas, and for the upper-left test images as large as those that were loaded."""
+    study = made_up.study(users=True)
+    assert p6.shapes(study) == [(42, 42, 1), (28, 28, 1)]
+    assert p8.shapes(study) == p9.shapes(study) == [(42, 42, 1)]

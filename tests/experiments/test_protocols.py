@@ -110,7 +110,7 @@ def test_fewer_parameters_are_not_faster_where_time_goes_up():
     assert (experiment.verdict, experiment.estimate) == ("refuted", pytest.approx(6.0))
     assert all(check.passed for check in experiment.checks), experiment.checks
     verdicts = {each.id: (each.verdict, each.estimate) for each in experiment.further}
-    assert verdicts["P10.communication"] == ("supported", pytest.approx(1.0))
+    assert verdicts["P10.exchange"] == ("supported", pytest.approx(1.0))
     assert verdicts["P10.macs"] == ("supported", pytest.approx(1.0))
     assert verdicts["P10.parameters"][1] < 1.0
     assert costs(0.5).verdict == "supported"

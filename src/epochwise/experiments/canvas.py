@@ -71,7 +71,9 @@ class Canvas:
 def large(study: Study) -> Canvas:
     """The canvas that most is measured on: 42 x 42 for images of 28 x 28, with 225 places two pixels apart."""
     size = _object(study)
-    return Canvas(study.canvas, size, tuple(range(0, study.canvas - max(size) + 1, _STEP)))
+    side = 3 * max(size)
+    side += (_STEP - side) % STRIDE
+    return Canvas(side, size, tuple(range(0, side - max(size) + 1, _STEP)))
 
 
 def small(study: Study) -> Canvas:
@@ -82,6 +84,11 @@ def small(study: Study) -> Canvas:
 
 def _object(study: Study) -> tuple[int, int]:
     return study.data.shape[0] // 2, study.data.shape[1] // 2
+
+
+def shape(study: Study, canvas: Canvas) -> tuple[int, int, int]:
+    """Of a sample."""
+    return canvas.side, canvas.side, study.data.shape[2]
 
 
 def samples(study: Study) -> int:

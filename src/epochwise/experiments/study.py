@@ -224,30 +224,6 @@ class Study:
         """Whether the two models are the question's own."""
         return [model["name"] for model in self.models if "layers" in model] == ["mlp", "cnn"]
 
-<<<<<<< HEAD
-    @property
-    def canvas(self) -> int:
-        """Side of the canvas on which an object of half the image's size is moved: 42 for images of 28 x 28.
-
-        It is 2 more than a multiple of 4, so that two rounds of 3 x 3 convolution and pooling leave no blind strip.
-        """
-        side = 3 * max(self.data.shape[:2]) // 2
-        return side + (2 - side) % 4
-
-    @property
-    def shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """Shapes of samples that some protocol shows to the models: as they are, and on square canvases."""
-        rows, columns, channels = self.data.shape
-        sides = (max(rows, columns), self.canvas)
-        return tuple(dict.fromkeys([(rows, columns, channels), *((side, side, channels) for side in sides)]))
-
-    def refusal(self, side: int) -> str:
-        """Why one of the two models cannot be shown a square canvas; empty if both can."""
-        shape = (side, side, self.data.shape[2])
-        return " ".join(reason for (_, refused), reason in self.refused.items() if refused == shape)
-
-=======
->>>>>>> evidence
     def steps(self, epochs: float, samples: int | None = None) -> int:
         """Steps of so many epochs of so many samples (by default all that are trained on)."""
         return round(epochs * steps_in(samples or self.data.training, BATCH))

@@ -103,7 +103,7 @@ def _exchange() -> Trial:
 def _carried(found: RankCorrelation, models: int) -> Finding:
     verdict: Verdict = "supported" if found.estimate > STRONG else "refuted"
     return Finding(
-        id=f"{ID}.communication",
+        id=f"{ID}.exchange",
         claim="Fewer parameters make the exchange of gradients between workers faster.",
         falsified_if=f"the rank correlation of its time with the number of parameters is not above {STRONG:g}",
         verdict=verdict,

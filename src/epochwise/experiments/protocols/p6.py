@@ -148,9 +148,9 @@ def arms(study: Study) -> list[Arm]:
     ]
 
 
-def left_out(study: Study) -> str:
-    """Why this cannot be run: a model that does not accept one of the canvases."""
-    return " ".join(filter(None, (study.refusal(canvas.side) for canvas in (on.large(study), on.small(study)))))
+def shapes(study: Study) -> list[tuple[int, int, int]]:
+    """Shapes of samples that both models must accept."""
+    return [on.shape(study, on.large(study)), on.shape(study, on.small(study))]
 
 
 def plan(study: Study) -> list[Trial]:

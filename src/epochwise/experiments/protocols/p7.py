@@ -62,9 +62,9 @@ def arms(study: Study) -> list[Description]:
     return [model for model in every if {str(layer[0]) for layer in model.get("layers", (["?"],))} <= _KNOWN]
 
 
-def left_out(study: Study) -> str:
-    """Why this cannot be run: a model that does not accept the canvas."""
-    return p8.left_out(study)
+def shapes(study: Study) -> list[tuple[int, int, int]]:
+    """Shapes of samples that both models must accept."""
+    return p8.shapes(study)
 
 
 def plan(study: Study) -> list[Trial]:

@@ -36,9 +36,9 @@ def seeds(study: Study) -> range:
     return study.seeds_of(study.sizes.placed_seeds)
 
 
-def left_out(study: Study) -> str:
-    """Why this cannot be run: a model that does not accept the canvas."""
-    return study.refusal(on.large(study).side)
+def shapes(study: Study) -> list[tuple[int, int, int]]:
+    """Shapes of samples that both models must accept."""
+    return [on.shape(study, on.large(study))]
 
 
 def everywhere(study: Study, model: Description, of_seeds: Sequence[int]) -> list[Trial]:

@@ -54,9 +54,9 @@ def arms(study: Study) -> list[Description]:
     return [*study.models, *(ours(name) for name in CONTROLS if study.sizes.efficiency_controls)]
 
 
-def left_out(study: Study) -> str:
-    """Why this cannot be run: a model that does not accept the canvas."""
-    return study.refusal(on.large(study).side)
+def shapes(study: Study) -> list[tuple[int, int, int]]:
+    """Shapes of samples that both models must accept."""
+    return [on.shape(study, on.large(study))]
 
 
 def sizes(study: Study) -> list[int]:
