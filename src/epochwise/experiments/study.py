@@ -49,7 +49,7 @@ class Sizes:
         placed_seeds: of P8.
         efficiency_samples: of P9, numbers of images; larger ones than there are stand for all.
         efficiency_steps: of P9.
-        efficiency_controls: whether P9 trains the two larger models as well, and the pair at Keras's learning rate.
+        efficiency_control_seeds: of the two larger models of P9; with none, the pair is trained at its best rates only.
         agreement: trials that Keras trains as well.
         resamples: of bootstraps.
     """
@@ -71,7 +71,7 @@ class Sizes:
     placed_seeds: int
     efficiency_samples: tuple[int, ...]
     efficiency_steps: int
-    efficiency_controls: bool
+    efficiency_control_seeds: int
     agreement: int
     resamples: int = 10_000
 
@@ -85,7 +85,7 @@ TIERS: dict[str, Sizes] = {
         permutations=1,
         permutation_epochs=3,
         ladder_samples=(1_000,),
-        ladder_steps=500,
+        ladder_steps=300,
         canvas_samples=4_000,
         canvas_epochs=5,
         canvas_rates=(0.1, 0.3),
@@ -94,8 +94,8 @@ TIERS: dict[str, Sizes] = {
         places_per_side=(1, 4, 15),
         placed_seeds=3,
         efficiency_samples=(300, 1_000, 3_000),
-        efficiency_steps=1_000,
-        efficiency_controls=False,
+        efficiency_steps=600,
+        efficiency_control_seeds=0,
         agreement=2,
         resamples=2_000,
     ),
@@ -107,7 +107,7 @@ TIERS: dict[str, Sizes] = {
         permutations=3,
         permutation_epochs=10,
         ladder_samples=(1_000, 10_000, 60_000),
-        ladder_steps=4_700,
+        ladder_steps=3_000,
         canvas_samples=12_000,
         canvas_epochs=10,
         canvas_rates=(0.03, 0.1, 0.3, 1.0),
@@ -117,7 +117,7 @@ TIERS: dict[str, Sizes] = {
         placed_seeds=3,
         efficiency_samples=(100, 300, 1_000, 3_000, 10_000, 30_000, 60_000),
         efficiency_steps=9_375,
-        efficiency_controls=True,
+        efficiency_control_seeds=3,
         agreement=6,
     ),
     "full": Sizes(
@@ -138,7 +138,7 @@ TIERS: dict[str, Sizes] = {
         placed_seeds=29,
         efficiency_samples=(100, 300, 1_000, 3_000, 10_000, 30_000, 60_000),
         efficiency_steps=9_375,
-        efficiency_controls=True,
+        efficiency_control_seeds=29,
         agreement=6,
     ),
 }
