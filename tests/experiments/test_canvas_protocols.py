@@ -23,6 +23,20 @@ def test_the_canvas_is_as_written_down():
     assert (narrow.side, len(narrow.places)) == (28, 225)
 
 
+@pytest.mark.parametrize("length", [8, 20, 28, 32, 64, 96, 224])
+def test_images_of_any_size_have_a_canvas(length):
+    """Three times the object and 2 above a multiple of 4, with about 15 places a side, the centre among them."""
+    study = made_up.study()
+    study = dataclasses.replace(study, data=dataclasses.replace(study.data, shape=(length, length, 3)))
+    for canvas in (on.large(study), on.small(study)):
+        assert max(canvas.offsets) + max(canvas.size) <= canvas.side
+        assert len(canvas.offsets) <= 28
+        assert set(canvas.centre) <= set(canvas.offsets)
+        assert canvas.disjoint(canvas.corner).any()
+    assert on.large(study).side % 4 == 2
+    assert on.large(study).disjoint(on.large(study).centre).any()
+
+
 def test_places_are_spread_evenly():
     """The same distance between neighbours, and as much before the first as behind the last."""
     assert WIDE.spread(1) == [(12, 12)]
