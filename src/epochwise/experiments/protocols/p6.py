@@ -115,7 +115,7 @@ class Outcome:
         shifts, heights = np.array(list(along)), np.array(list(along.values()))
         level = (heights[0] + self.chance) / 2
         below = np.flatnonzero(heights < level)
-        if not below.size:
+        if not below.size or not below[0]:
             return None
         after = int(below[0])
         share = (heights[after - 1] - level) / (heights[after - 1] - heights[after])
@@ -305,8 +305,8 @@ def _table(found: list[Outcome], ceiling: np.ndarray) -> Table:
             f"{each.arm.place}",
             _percent(each.in_place),
             _percent(each.elsewhere),
-            _figure(each.kept, 2),
-            "not lost" if each.half_way is None else _figure(each.half_way, 1),
+            _figure(each.kept, 2) if each.learnt else "not learnt",
+            ("not lost" if each.half_way is None else _figure(each.half_way, 1)) if each.learnt else "",
             "unknown" if each.dip is None else _figure(Interval(*(100 * value for value in each.dip)), 1),
         )
         for each in found
