@@ -13,12 +13,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from epochwise.experiments.models import Description
-from epochwise.experiments.study import RATES, Study
+from epochwise.experiments.study import Study
 from epochwise.trials.trial import Result, Trial
 
 STRIDE = 4
 """Pixels for one step of the last map of the question's CNN, and of ours."""
 _STEP = 2
+_STEPS = 14
+"""Between the first place of a row and the last; a few more for some sizes of images."""
 _TUNING_IMAGES = 1000
 
 Place = tuple[int, int]
@@ -45,8 +47,9 @@ class Canvas:
 
     @property
     def centre(self) -> Place:
-        """As near to the middle as a multiple of the last map's stride can be."""
-        down, right = ((self.side - length) // 2 // STRIDE * STRIDE for length in self.size)
+        """As near to the middle as one of the offsets that is a multiple of the last map's stride can be."""
+        middles = ((self.side - length) // 2 for length in self.size)
+        down, right = (max(each for each in self.offsets if each <= middle and not each % STRIDE) for middle in middles)
         return (down, right)
 
     @property
@@ -73,17 +76,24 @@ def large(study: Study) -> Canvas:
     size = _object(study)
     side = 3 * max(size)
     side += (_STEP - side) % STRIDE
-    return Canvas(side, size, tuple(range(0, side - max(size) + 1, _STEP)))
+    step = _STEP * max(1, (side - max(size)) // (_STEP * _STEPS))
+    return Canvas(side, size, tuple(range(0, side - max(size) + 1, step)))
 
 
 def small(study: Study) -> Canvas:
     """A canvas as large as the images themselves, for the models just as they are; 225 places one pixel apart on 28 x 28."""
     size, side = _object(study), max(study.data.shape[:2])
-    return Canvas(side, size, tuple(range(side - max(size) + 1)))
+    step = max(1, (side - max(size)) // _STEPS)
+    return Canvas(side, size, tuple(range(0, side - max(size) + 1, step)))
 
 
 def _object(study: Study) -> tuple[int, int]:
     return study.data.shape[0] // 2, study.data.shape[1] // 2
+
+
+def shape(study: Study, canvas: Canvas) -> tuple[int, int, int]:
+    """Of a sample."""
+    return canvas.side, canvas.side, study.data.shape[2]
 
 
 def samples(study: Study) -> int:
@@ -119,12 +129,12 @@ def training(
 
 def tunings(study: Study, model: Description, canvas: Canvas, places: Sequence[Place]) -> list[Trial]:
     """The same training with one seed at each learning rate, only to see how it does on validation images."""
-    return [_tuning(study, model, canvas, places, rate) for rate in RATES]
+    return [_tuning(study, model, canvas, places, rate) for rate in study.sizes.canvas_rates]
 
 
 def best_rate(study: Study, model: Description, canvas: Canvas, places: Sequence[Place]) -> float | None:
     """The learning rate that did best in :func:`tunings`; ``None`` while that is not known."""
-    return study.best_rate(lambda rate: _tuning(study, model, canvas, places, rate))
+    return study.best_rate(lambda rate: _tuning(study, model, canvas, places, rate), study.sizes.canvas_rates)
 
 
 def _tuning(study: Study, model: Description, canvas: Canvas, places: Sequence[Place], rate: float) -> Trial:

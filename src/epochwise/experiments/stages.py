@@ -140,18 +140,16 @@ def _largest(x: Floats, stride: int) -> Floats:
 
 
 def _blur_pooled(x: Floats) -> Floats:
-    """The largest of 2 x 2 at every place, blurred, and each second value of that; an odd last row or column is left out."""
-    even = x[:, : x.shape[1] - x.shape[1] % 2, : x.shape[2] - x.shape[2] % 2]
-    dense = _largest(even, 1)
-    # Keras pads an odd side by one zero on both sides for 'same' with stride 2.
-    padded = np.pad(dense, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    height, width = (size // 2 for size in even.shape[1:3])
-    made = np.zeros((len(x), height, width, x.shape[3]))
+    """The largest of 2 x 2 at every place, blurred with zeros around (``same``, the odd one behind), and each second value."""
+    dense = _largest(x, 1)
+    counts = [-(-size // 2) for size in dense.shape[1:3]]
+    missing = [2 * (count - 1) + 3 - size for count, size in zip(counts, dense.shape[1:3], strict=True)]
+    padded = np.pad(dense, ((0, 0), *((each // 2, each - each // 2) for each in missing), (0, 0)))
+    made = np.zeros((len(x), *counts, x.shape[3]))
     for down in range(3):
         for right in range(3):
-            made += (
-                _BLUR[down, right] * padded[:, down : down + 2 * height : 2, right : right + 2 * width : 2][:, :height, :width]
-            )
+            seen = padded[:, down : down + 2 * counts[0] : 2, right : right + 2 * counts[1] : 2]
+            made += _BLUR[down, right] * seen[:, : counts[0], : counts[1]]
     return made
 
 

@@ -42,12 +42,14 @@ class Sizes:
         ladder_steps: of P4.
         canvas_samples: images of P6 and P8.
         canvas_epochs: of P6 and P8.
+        canvas_rates: learning rates that P6 and P8 try.
+        canvas_pooled: models with a pooled head in P6.
         position_images: test images at each place of P6 and P8.
         places_per_side: of P8; their squares are numbers of places.
         placed_seeds: of P8.
         efficiency_samples: of P9, numbers of images; larger ones than there are stand for all.
         efficiency_steps: of P9.
-        efficiency_controls: whether P9 trains the two larger models as well, and the pair at Keras's learning rate.
+        efficiency_control_seeds: of the two larger models of P9; with none, the pair is trained at its best rates only.
         agreement: trials that Keras trains as well.
         resamples: of bootstraps.
     """
@@ -62,12 +64,14 @@ class Sizes:
     ladder_steps: int
     canvas_samples: int
     canvas_epochs: int
+    canvas_rates: tuple[float, ...]
+    canvas_pooled: tuple[str, ...]
     position_images: int
     places_per_side: tuple[int, ...]
     placed_seeds: int
     efficiency_samples: tuple[int, ...]
     efficiency_steps: int
-    efficiency_controls: bool
+    efficiency_control_seeds: int
     agreement: int
     resamples: int = 10_000
 
@@ -81,15 +85,17 @@ TIERS: dict[str, Sizes] = {
         permutations=1,
         permutation_epochs=3,
         ladder_samples=(1_000,),
-        ladder_steps=500,
+        ladder_steps=300,
         canvas_samples=4_000,
         canvas_epochs=5,
+        canvas_rates=(0.1, 0.3),
+        canvas_pooled=("cnn_16_64_gmp",),
         position_images=50,
         places_per_side=(1, 4, 15),
         placed_seeds=3,
         efficiency_samples=(300, 1_000, 3_000),
-        efficiency_steps=1_000,
-        efficiency_controls=False,
+        efficiency_steps=600,
+        efficiency_control_seeds=0,
         agreement=2,
         resamples=2_000,
     ),
@@ -101,15 +107,17 @@ TIERS: dict[str, Sizes] = {
         permutations=3,
         permutation_epochs=10,
         ladder_samples=(1_000, 10_000, 60_000),
-        ladder_steps=4_700,
+        ladder_steps=3_000,
         canvas_samples=12_000,
         canvas_epochs=10,
+        canvas_rates=(0.03, 0.1, 0.3, 1.0),
+        canvas_pooled=("cnn_16_64_gap", "cnn_16_64_gmp", "cnn_16_64_gmp_full"),
         position_images=1_000,
         places_per_side=(1, 2, 4, 8, 15),
         placed_seeds=3,
         efficiency_samples=(100, 300, 1_000, 3_000, 10_000, 30_000, 60_000),
         efficiency_steps=9_375,
-        efficiency_controls=True,
+        efficiency_control_seeds=3,
         agreement=6,
     ),
     "full": Sizes(
@@ -123,12 +131,14 @@ TIERS: dict[str, Sizes] = {
         ladder_steps=9_375,
         canvas_samples=12_000,
         canvas_epochs=10,
+        canvas_rates=(0.03, 0.1, 0.3, 1.0),
+        canvas_pooled=("cnn_16_64_gap", "cnn_16_64_gmp", "cnn_16_64_gmp_full"),
         position_images=1_000,
         places_per_side=(1, 2, 4, 8, 15),
         placed_seeds=29,
         efficiency_samples=(100, 300, 1_000, 3_000, 10_000, 30_000, 60_000),
         efficiency_steps=9_375,
-        efficiency_controls=True,
+        efficiency_control_seeds=29,
         agreement=6,
     ),
 }
@@ -302,15 +312,16 @@ class Study:
             "view": None if view is None else dict(view),
         }
 
-    def best_rate(self, make: Callable[[float], Trial]) -> float | None:
+    def best_rate(self, make: Callable[[float], Trial], rates: Sequence[float] = RATES) -> float | None:
         """The learning rate with the best validation accuracy at the end; ``None`` while that is not known.
 
         Args:
             make: gives the trial of a learning rate, which must validate.
+            rates: those that are tried.
         """
         if self.supposing:
-            return max(RATES)
-        found = {rate: self.known.get(make(rate).key) for rate in RATES}
+            return max(rates)
+        found = {rate: self.known.get(make(rate).key) for rate in rates}
         if any(result is None for result in found.values()):
             return None
         accuracies = {rate: final_validation(result) for rate, result in found.items() if result is not None}

@@ -113,7 +113,8 @@ def _ours(layers: list[list[Any]], input_shape: tuple[int, ...], classes: int) -
         for part in _parts(layer, tuple(outputs.shape[1:]), classes):
             outputs = part(outputs)
             if isinstance(part, keras.layers.DepthwiseConv2D):
-                part.set_weights([np.repeat(_BLUR[:, :, None, None], part.kernel.shape[2], axis=2)])
+                taps = _ONE_BY_ONE if layer[0] == "local" else _BLUR
+                part.set_weights([np.repeat(taps.reshape(3, 3, 1, -1), part.kernel.shape[2], axis=2)])
     return keras.Model(inputs, outputs)
 
 

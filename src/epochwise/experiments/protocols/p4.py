@@ -14,7 +14,7 @@ import numpy as np
 
 from epochwise.experiments.models import ours, title
 from epochwise.experiments.record import Chart, Check, Experiment, Finding, Line, Table, Verdict
-from epochwise.experiments.statistics import MARGIN, Interval, difference_of, mean_interval, paired_interval
+from epochwise.experiments.statistics import MARGIN, Interval, difference_of, mean_interval, paired_interval, paired_p_value
 from epochwise.experiments.study import RATE, RATES, Study
 from epochwise.trials.trial import Result, Trial
 
@@ -77,6 +77,12 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
             _dense_note(study, results),
         ),
     )
+
+
+def p_value(study: Study, results: Mapping[str, Result]) -> float:
+    """Of the hypothesis that sharing makes no difference with the fewest images, each at its best learning rate."""
+    shared, local = (_accuracies(study, name, results, best=True)[:, 0] for name in (SHARED, LOCAL))
+    return paired_p_value(shared, local)
 
 
 def sizes(study: Study) -> list[int]:

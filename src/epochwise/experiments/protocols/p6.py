@@ -17,7 +17,7 @@ from epochwise.experiments.canvas import Canvas, Place
 from epochwise.experiments.models import Description, ours, title
 from epochwise.experiments.protocols import p6_checks, p8
 from epochwise.experiments.record import Experiment, Finding, PositionMap, Table, Verdict
-from epochwise.experiments.statistics import Interval, mean_interval
+from epochwise.experiments.statistics import Interval, mean_interval, paired_p_value
 from epochwise.experiments.study import RATE, Study
 from epochwise.trials.trial import Result, Trial
 
@@ -26,7 +26,8 @@ TITLE = "Trained in one place: recognised where else?"
 KEPT, LOST = 0.9, 0.5
 """Shares of the accuracy that is left at places that have no pixel in common with the trained one: generalises, does not."""
 ABOVE_CHANCE = 0.05
-POOLED = ("cnn_16_64_gap", "cnn_16_64_gmp", "cnn_16_64_gmp_full")
+LEARNT = 2.0
+"""Times chance that an arm must reach where it was trained; below that there is nothing to keep or to lose."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Arm:
     @property
     def name(self) -> str:
         """Of the model and the place."""
-        return f"{title(self.model)} from {self.place}"
+        return f"{title(self.model)}, trained at {self.place} of {self.canvas.side} x {self.canvas.side}"
 
     def best_rate(self, study: Study) -> float | None:
         """Its learning rate: the best for the object in the centre of its canvas, wherever it is trained."""
@@ -85,7 +86,13 @@ class Outcome:
     @property
     def kept(self) -> Interval:
         """Share of the accuracy that is left there."""
-        return mean_interval(self._elsewhere / self._in_place)
+        return mean_interval(self.shares)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """The same for each seed."""
+        found: np.ndarray = self._elsewhere / self._in_place
+        return found
 
     @property
     def half_way(self) -> Interval | None:
@@ -108,7 +115,7 @@ class Outcome:
         shifts, heights = np.array(list(along)), np.array(list(along.values()))
         level = (heights[0] + self.chance) / 2
         below = np.flatnonzero(heights < level)
-        if not below.size:
+        if not below.size or not below[0]:
             return None
         after = int(below[0])
         share = (heights[after - 1] - level) / (heights[after - 1] - heights[after])
@@ -116,18 +123,24 @@ class Outcome:
 
     @property
     def dip(self) -> Interval | None:
-        """Accuracy at shifts that are multiples of the last map's stride, minus that half a stride off."""
-        shifts = [np.abs(np.array(self.arm.canvas.offsets) - at) % on.STRIDE for at in self.arm.place]
-        on_phase, off_phase = (np.ix_(*(each == rest for each in shifts)) for rest in (0, on.STRIDE // 2))
-        if 0 in self.maps[0][on_phase].shape or 0 in self.maps[0][off_phase].shape:
+        """Accuracy at disjoint places whose shift is a multiple of the last map's stride, minus that half a stride off."""
+        down, right = (np.abs(np.array(self.arm.canvas.offsets) - at) % on.STRIDE for at in self.arm.place)
+        apart = self.arm.canvas.disjoint(self.arm.place)
+        on_phase, off_phase = (apart & (down == rest)[:, None] & (right == rest)[None, :] for rest in (0, on.STRIDE // 2))
+        if not on_phase.any() or not off_phase.any():
             return None
-        return mean_interval([each[on_phase].mean() - each[off_phase].mean() for each in self.maps])
+        return mean_interval(self.maps[:, on_phase].mean(axis=1) - self.maps[:, off_phase].mean(axis=1))
+
+    @property
+    def learnt(self) -> bool:
+        """Whether it is well above chance where it was trained."""
+        return self.in_place.low > LEARNT * self.chance
 
 
 def arms(study: Study) -> list[Arm]:
     """Every model from the corner and from the centre of the large canvas, and the pair from the corner of its own size."""
     wide, narrow = on.large(study), on.small(study)
-    pooled = [ours(name) for name in POOLED]
+    pooled = [ours(name) for name in study.sizes.canvas_pooled]
     return [
         *(Arm(model, wide, place, exact=True) for place in (wide.corner, wide.centre) for model in study.models),
         *(Arm(model, wide, place) for place in (wide.corner, wide.centre) for model in pooled),
@@ -136,9 +149,8 @@ def arms(study: Study) -> list[Arm]:
 
 
 def shapes(study: Study) -> list[tuple[int, int, int]]:
-    """Shapes that both models must accept."""
-    channels = study.data.shape[2]
-    return [(each.side, each.side, channels) for each in (on.large(study), on.small(study))]
+    """Shapes of samples that both models must accept."""
+    return [on.shape(study, on.large(study)), on.shape(study, on.small(study))]
 
 
 def plan(study: Study) -> list[Trial]:
@@ -147,7 +159,15 @@ def plan(study: Study) -> list[Trial]:
     for arm in arms(study):
         trials |= dict.fromkeys(on.tunings(study, arm.model, arm.canvas, [arm.canvas.centre]))
         trials |= dict.fromkeys(trial for seed in study.seeds if (trial := arm.trial(study, seed)) is not None)
+    trials |= dict.fromkeys(on.tunings(study, study.models[1], on.large(study), on.large(study).places))
     return list(trials | dict.fromkeys(p8.everywhere(study, study.models[1], p8.seeds(study))))
+
+
+def p_value(study: Study, results: Mapping[str, Result]) -> float:
+    """Of the share that the main verdict rejects: that it is where generalising ends, or where losing it begins."""
+    claimed = next(arm for arm in arms(study) if arm.model == study.models[1])
+    shares = _outcome(study, claimed, results, 1 / study.data.classes).shares
+    return paired_p_value(shares, np.full(len(shares), KEPT if shares.mean() > KEPT else LOST))
 
 
 def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
@@ -164,7 +184,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     further = [_only_there(f"{ID}.first", found[first, wide.side, wide.corner], seeds)]
     further += [_only_there(f"{ID}.first-centre", found[first, wide.side, wide.centre], seeds)]
     further += [_anywhere(f"{ID}.second-centre", found[second, wide.side, wide.centre], seeds)]
-    for name in POOLED:
+    for name in study.sizes.canvas_pooled:
         short = name.removeprefix("cnn_16_64_").replace("_", "-")
         further += [_anywhere(f"{ID}.{short}", found[name, wide.side, wide.corner], seeds)]
         further += [_anywhere(f"{ID}.{short}-centre", found[name, wide.side, wide.centre], seeds)]
@@ -200,8 +220,8 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
             f"The object is an image at half its size, on a canvas of {wide.side} x {wide.side}; the last two findings have "
             f"one of {narrow.side} x {narrow.side}, on which the two models have exactly the question's size.",
             f"Each arm is trained on {on.samples(study):,} images for {study.sizes.canvas_epochs} epochs, with the learning "
-            f"rate that did best on validation images in the centre, with one seed: {_rates(study)}. At Keras's {RATE:g} the "
-            "pooled heads hardly begin to learn in this time, so a verdict at that rate alone would be about the rate.",
+            f"rate that did best on validation images in the centre, with one seed: {_rates(study)}. A verdict at "
+            f"Keras's {RATE:g} alone could be about the rate.",
             f"At each place {study.sizes.position_images:,} test images are looked at, the same for all places and arms.",
         ),
     )
@@ -217,12 +237,14 @@ def _outcome(study: Study, arm: Arm, results: Mapping[str, Result], chance: floa
 
 
 def _anywhere(name: str, found: Outcome, seeds: int) -> Finding:
-    """Whether what was learnt in one place holds everywhere."""
+    """Whether what was learnt in one place holds everywhere; not asked of an arm that learnt nothing."""
     kept = found.kept
     verdict: Verdict = "supported" if kept.low > KEPT else "refuted" if kept.high < LOST else "undecided"
+    if not found.learnt:
+        verdict = "not measured"
     return Finding(
         id=name,
-        claim=f"{found.arm.name}, trained with the object at that one place, recognises it anywhere.",
+        claim=f"{found.arm.name} alone, recognises the object anywhere.",
         falsified_if=f"less than {LOST:g} of its accuracy there is left, upper end, at places without a common pixel",
         verdict=verdict,
         estimate=kept.estimate,
@@ -231,8 +253,8 @@ def _anywhere(name: str, found: Outcome, seeds: int) -> Finding:
         unit="share of the accuracy in place that is left at disjoint places",
         seeds=seeds,
         trials=seeds,
-        sentence=f"{found.arm.name}: {_percent(found.in_place)} where it was trained, {_percent(found.elsewhere)} at disjoint "
-        f"places; {kept.estimate:.2f} [{kept.low:.2f}, {kept.high:.2f}] of it is left.",
+        sentence=f"{found.arm.name}: {_percent(found.in_place)} per cent there, {_percent(found.elsewhere)} at disjoint "
+        f"places; {kept.estimate:.2f} [{kept.low:.2f}, {kept.high:.2f}] of it is left.{_told(found)}",
     )
 
 
@@ -240,9 +262,11 @@ def _only_there(name: str, found: Outcome, seeds: int) -> Finding:
     """Whether what was learnt in one place holds nowhere else."""
     elsewhere, limit = found.elsewhere, found.chance + ABOVE_CHANCE
     verdict: Verdict = "supported" if elsewhere.high < limit else "refuted" if elsewhere.low > limit else "undecided"
+    if not found.learnt:
+        verdict = "not measured"
     return Finding(
         id=name,
-        claim=f"{found.arm.name}, trained with the object at that one place, recognises it only where it was.",
+        claim=f"{found.arm.name} alone, recognises the object only there.",
         falsified_if=f"its accuracy at disjoint places is above {limit:.2f}, lower end (chance is {found.chance:.2f})",
         verdict=verdict,
         estimate=elsewhere.estimate,
@@ -251,9 +275,13 @@ def _only_there(name: str, found: Outcome, seeds: int) -> Finding:
         unit="accuracy at disjoint places",
         seeds=seeds,
         trials=seeds,
-        sentence=f"{found.arm.name}: {_percent(found.in_place)} where it was trained, {_percent(elsewhere)} at disjoint "
-        f"places; chance is {100 * found.chance:.0f} per cent.",
+        sentence=f"{found.arm.name}: {_percent(found.in_place)} per cent there, {_percent(elsewhere)} at disjoint "
+        f"places; chance is {100 * found.chance:.0f}.{_told(found)}",
     )
+
+
+def _told(found: Outcome) -> str:
+    return "" if found.learnt else " It did not learn enough where it was trained for this to mean anything."
 
 
 def _map(found: Outcome) -> PositionMap:
@@ -277,8 +305,8 @@ def _table(found: list[Outcome], ceiling: np.ndarray) -> Table:
             f"{each.arm.place}",
             _percent(each.in_place),
             _percent(each.elsewhere),
-            _figure(each.kept, 2),
-            "not lost" if each.half_way is None else _figure(each.half_way, 1),
+            _figure(each.kept, 2) if each.learnt else "not learnt",
+            ("not lost" if each.half_way is None else _figure(each.half_way, 1)) if each.learnt else "",
             "unknown" if each.dip is None else _figure(Interval(*(100 * value for value in each.dip)), 1),
         )
         for each in found

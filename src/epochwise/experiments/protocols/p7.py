@@ -20,7 +20,7 @@ from epochwise.experiments.models import Description, ours, title
 from epochwise.experiments.protocols import p8
 from epochwise.experiments.record import Chart, Check, Experiment, Finding, Line, Table, Verdict
 from epochwise.experiments.stages import Stage, forward, shift_error
-from epochwise.experiments.statistics import Interval, mean_interval, paired_interval
+from epochwise.experiments.statistics import Interval, mean_interval, paired_interval, paired_p_value
 from epochwise.experiments.study import Study
 from epochwise.trials.trial import Result, Trial
 
@@ -63,7 +63,7 @@ def arms(study: Study) -> list[Description]:
 
 
 def shapes(study: Study) -> list[tuple[int, int, int]]:
-    """Shapes that both models must accept."""
+    """Shapes of samples that both models must accept."""
     return p8.shapes(study)
 
 
@@ -75,6 +75,14 @@ def plan(study: Study) -> list[Trial]:
         trials |= dict.fromkeys(on.tunings(study, model, canvas, canvas.places))
         trials |= dict.fromkeys(p8.everywhere(study, model, p8.seeds(study)))
     return list(trials)
+
+
+def p_value(study: Study, results: Mapping[str, Result]) -> float:
+    """Of the hypothesis that the second model's logits move just so much that it is not said of them."""
+    model = next((each for each in arms(study) if each == study.models[1]), arms(study)[0])
+    trained = [results[trial.key] for trial in p8.everywhere(study, model, p8.seeds(study))]
+    moved = [_moved(study, model["layers"], _weights(each, "last"), on.STRIDE)["logits"] for each in trained]
+    return paired_p_value([float(each.mean()) for each in moved], [MOVED] * len(moved))
 
 
 def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
@@ -132,34 +140,37 @@ def _weights(result: Result, which: str) -> list[NDArray[Any]]:
 
 def _shifted(study: Study, layers: Sequence[Sequence[Any]], weights: Sequence[NDArray[Any]], seed: int) -> Shifted:
     canvas = on.large(study)
-    down, right = canvas.centre
+    centre = np.array(canvas.centre)
     objects = halved(images(study.data.source).x_test[:_FLIP_IMAGES])
-
-    def stages(shift: int) -> list[Stage]:
-        return forward(layers, weights, on_canvas(objects[:_EXACT_IMAGES], np.array((down, right + shift)), canvas.side))
 
     def classes(places: NDArray[np.int64]) -> NDArray[np.int64]:
         logits = forward(layers, weights, on_canvas(objects, places, canvas.side), exact=False)[-1].values
         return np.argmax(logits, axis=-1)
 
-    still = stages(0)
-    errors: dict[str, list[float]] = {stage.name: [] for stage in still}
-    exact: dict[str, list[bool]] = {stage.name: [] for stage in still}
-    for shift in SHIFTS:
-        for before, after in zip(still, stages(shift), strict=True):
-            error = shift_error(before, after, shift)
-            errors[before.name].append(float(error.mean()))
-            exact[before.name].append(not error.any())
+    errors = [_moved(study, layers, weights, shift) for shift in SHIFTS]
     generator = np.random.default_rng(seed)
-    near = generator.integers(-_FURTHEST, _FURTHEST + 1, (2, len(objects), 2)) + np.array((down, right))
-    at_centre, beside = classes(np.array((down, right))), classes(np.array((down, right + 1)))
+    near = generator.integers(-_FURTHEST, _FURTHEST + 1, (2, len(objects), 2)) + centre
     return Shifted(
-        errors=errors,
-        exact=exact,
-        strides={stage.name: stage.stride for stage in still},
-        flips=float((at_centre != beside).mean()),
+        errors={stage: [float(each[stage].mean()) for each in errors] for stage in errors[0]},
+        exact={stage: [not each[stage].any() for each in errors] for stage in errors[0]},
+        strides={stage.name: stage.stride for stage in _stages(study, layers, weights, 0)},
+        flips=float((classes(centre) != classes(np.add(centre, (0, 1)))).mean()),
         consistency=float((classes(near[0]) == classes(near[1])).mean()),
     )
+
+
+def _moved(
+    study: Study, layers: Sequence[Sequence[Any]], weights: Sequence[NDArray[Any]], shift: int
+) -> dict[str, NDArray[np.float64]]:
+    """The error of each stage for each image."""
+    pairs = zip(_stages(study, layers, weights, 0), _stages(study, layers, weights, shift), strict=True)
+    return {before.name: shift_error(before, after, shift) for before, after in pairs}
+
+
+def _stages(study: Study, layers: Sequence[Sequence[Any]], weights: Sequence[NDArray[Any]], shift: int) -> list[Stage]:
+    canvas = on.large(study)
+    objects = halved(images(study.data.source).x_test[:_EXACT_IMAGES])
+    return forward(layers, weights, on_canvas(objects, np.add(canvas.centre, (0, shift)), canvas.side))
 
 
 def _checks(name: str, found: Sequence[Shifted]) -> list[Check]:

@@ -37,9 +37,8 @@ def seeds(study: Study) -> range:
 
 
 def shapes(study: Study) -> list[tuple[int, int, int]]:
-    """Shapes that both models must accept."""
-    side = on.large(study).side
-    return [(side, side, study.data.shape[2])]
+    """Shapes of samples that both models must accept."""
+    return [on.shape(study, on.large(study))]
 
 
 def everywhere(study: Study, model: Description, of_seeds: Sequence[int]) -> list[Trial]:

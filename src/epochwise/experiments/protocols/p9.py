@@ -22,7 +22,7 @@ from epochwise.trials.trial import Result, Trial
 ID = "P9"
 TITLE = "How many images it takes"
 CONTROLS = ("cnn_16_64_flatten", "mlp_233")
-_VALIDATIONS = 15
+_VALIDATIONS = 12
 _FEWEST_OF_A_CLASS = 5
 _LEVELS = 9
 
@@ -51,13 +51,17 @@ def tasks(study: Study) -> tuple[Task, Task]:
 
 def arms(study: Study) -> list[Description]:
     """The pair, and in the larger tiers a larger model of each kind."""
-    return [*study.models, *(ours(name) for name in CONTROLS if study.sizes.efficiency_controls)]
+    return [*study.models, *(ours(name) for name in CONTROLS if study.sizes.efficiency_control_seeds)]
 
 
 def shapes(study: Study) -> list[tuple[int, int, int]]:
-    """Shapes that both models must accept."""
-    side = on.large(study).side
-    return [(side, side, study.data.shape[2])]
+    """Shapes of samples that both models must accept."""
+    return [on.shape(study, on.large(study))]
+
+
+def seeds(study: Study, model: Description) -> range:
+    """Seeds of an arm: fewer of the larger models, a training of which takes long."""
+    return study.seeds if model in study.models else study.seeds_of(study.sizes.efficiency_control_seeds)
 
 
 def sizes(study: Study) -> list[int]:
@@ -75,7 +79,7 @@ def plan(study: Study) -> list[Trial]:
             trials |= dict.fromkeys(_trial(study, task, model, sizes(study)[-1], study.first_seed, rate) for rate in RATES)
             for rate in _rates(study, task, model):
                 trials |= dict.fromkeys(
-                    _trial(study, task, model, count, seed, rate) for count in sizes(study) for seed in study.seeds
+                    _trial(study, task, model, count, seed, rate) for count in sizes(study) for seed in seeds(study, model)
                 )
     return list(trials)
 
@@ -86,7 +90,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     trials = len(plan(study))
     main = _finding(study, ID, anywhere, study.models, results, tuned=True)
     further = [_finding(study, f"{ID}.centred", centred, study.models, results, tuned=True)]
-    if study.sizes.efficiency_controls:
+    if study.sizes.efficiency_control_seeds:
         controls = (ours(CONTROLS[1]), ours(CONTROLS[0]))
         for task in (centred, anywhere):
             further.append(_finding(study, f"{ID}.{task.id}-default-rate", task, study.models, results, tuned=False))
@@ -148,7 +152,7 @@ def _best_rate(study: Study, task: Task, model: Description) -> float | None:
 def _rates(study: Study, task: Task, model: Description) -> Iterable[float]:
     """The arm's best one, and for the pair in the larger tiers Keras's own."""
     best = _best_rate(study, task, model)
-    usual = study.sizes.efficiency_controls and model in study.models
+    usual = study.sizes.efficiency_control_seeds and model in study.models
     return {rate for rate in (best, RATE if usual else None) if rate is not None}
 
 
@@ -160,7 +164,7 @@ def _accuracies(
     return np.array(
         [
             [results[_trial(study, task, model, count, seed, rate).key].numbers["best"]["test"] for count in sizes(study)]
-            for seed in study.seeds
+            for seed in seeds(study, model)
         ]
     )
 
@@ -204,8 +208,8 @@ def _finding(
         low=found.low,
         high=found.high,
         unit=f"images of {names[1]} for one of {names[0]}",
-        seeds=len(study.seeds),
-        trials=2 * len(study.seeds) * len(counts),
+        seeds=len(first),
+        trials=2 * len(first) * len(counts),
         sentence=f"On {task.text}{rate}, {where}, {names[1]} needs {_times(found)} as many images as {names[0]}.",
     )
 
