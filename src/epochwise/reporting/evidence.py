@@ -14,12 +14,17 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
+from epochwise.experiments.kept import Kept
 from epochwise.experiments.record import Agreement, Check, Evidence, Experiment, Finding, Table, Verdict
 from epochwise.explaining.wording import FRAMEWORKS
 from epochwise.reporting.evidence_maps import drawn_maps
 from epochwise.reporting.figures import digits, shortened, unit_for
 from epochwise.reporting.terminal import FASTER, QUIET, SLOWER, Sized, blocks, hanging, heading, notes, pairs, plain_table
 
+HOW_TO_RUN = (
+    "epochwise evidence --tier smoke trains all of it here, in minutes; with --tier standard --plan it says how long the whole"
+    " would take."
+)
 CONTROL = "P0"
 """The experiment that says whether the others may be believed."""
 SIGNS: dict[Verdict, str] = {"supported": "✓", "refuted": "✗", "undecided": "?", "not measured": "–"}
@@ -49,6 +54,19 @@ def render(record: Evidence) -> RenderableType:
         None if record.agreement is None else Group(heading("Engine and Keras"), hanging(agreement_text(record.agreement))),
         notes(record.notes),
     )
+
+
+def kept_view(found: Kept | None) -> RenderableType:
+    """The verdicts that ship with the package, and how to get one's own; without them only the latter."""
+    table = None if found is None else Group(hanging(source_text(found)), verdict_table(found.record))
+    return blocks(Group(heading("What the extra time buys"), *([] if table is None else [table])), hanging(HOW_TO_RUN))
+
+
+def source_text(found: Kept) -> str:
+    """When, where and on what the record was made that ships with the package."""
+    record = found.record
+    trained = counted(record.trainings, "training", "trainings")
+    return f"Measured on {found.day}, {record.machine}: tier {record.tier}, {trained} on {record.data}. Not measured now."
 
 
 def title(record: Evidence) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from epochwise.experiments.record import Chart, Evidence, Experiment, PositionMap, Table
-from epochwise.reporting.evidence import SIGNS, agreement_text, figure_texts, setting, title, trusted
+from epochwise.reporting.evidence import agreement_text, figure_texts, setting, title, trusted
 from epochwise.reporting.evidence_charts import drawing, figures_of, looks
 from epochwise.reporting.evidence_heat_maps import heat_maps
 from epochwise.reporting.evidence_help import HELP, MAP_HELP, WORDS, Help, chart_help
@@ -42,7 +42,6 @@ def contents(record: Evidence, both: Both) -> dict[str, Any]:
         "record": record,
         "title": title(record),
         "setting": setting(record),
-        "signs": SIGNS,
         "trusted": trusted(record),
         "verdicts": [(answer, [(found, _anchor(found, known)) for found in answer.experiments]) for answer in record.verdicts],
         "words": WORDS,
