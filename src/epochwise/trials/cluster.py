@@ -78,6 +78,8 @@ _DECODER: msgspec.msgpack.Decoder[FromDriver] = msgspec.msgpack.Decoder(FromDriv
 class Cluster:
     """Runs trials on Ray: one core each, on whichever node is free; those of a node that dies run again elsewhere.
 
+    Results have the same bits as here where the nodes' processors and libraries are the same.
+
     Args:
         address: ``local`` starts a cluster on this machine for as long as the trials take. Anything else joins one that runs:
             ``host:port``, ``auto``, or ``ray://host:port`` for Ray's client.
