@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,24 @@ def kill(process: subprocess.Popen[str]) -> None:
     children = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    _, alive = psutil.wait_procs(children, timeout=20)
-    assert not alive
+    assert gone(children)
+
+
+def gone(processes: list[psutil.Process], seconds: float = 20.0) -> bool:
+    """Whether all of these have ended, or do so soon. Where nobody buries the children of the dead, they stay as zombies."""
+    deadline = time.monotonic() + seconds
+    while any(map(_lives, processes)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def table(store: Path) -> list[tuple[object, ...]]:

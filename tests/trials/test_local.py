@@ -118,7 +118,7 @@ def test_a_runner_that_is_left_leaves_nothing():
     workers = psutil.Process().children()
     assert len(workers) >= 2
     events.close()
-    assert not any(worker.is_running() for worker in workers)
+    assert program.gone(workers, seconds=0)
 
 
 @pytest.mark.alone
@@ -134,7 +134,7 @@ def test_ctrl_c_ends_everything_within_a_second(tmp_path):
     said, _ = running.communicate(timeout=20)
     assert time.monotonic() - begun < 1.0
     assert running.returncode == 130, said
-    assert not any(worker.is_running() for worker in workers)
+    assert program.gone(workers, seconds=1)
     assert len(program.table(store)) >= 2
 
 

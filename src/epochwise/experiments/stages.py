@@ -138,7 +138,9 @@ def _blur_pooled(x: Floats) -> Floats:
     made = np.zeros((len(x), height, width, x.shape[3]))
     for down in range(3):
         for right in range(3):
-            made += _BLUR[down, right] * padded[:, down : down + 2 * height : 2, right : right + 2 * width : 2][:, :height, :width]
+            made += (
+                _BLUR[down, right] * padded[:, down : down + 2 * height : 2, right : right + 2 * width : 2][:, :height, :width]
+            )
     return made
 
 
