@@ -35,25 +35,29 @@ class Stage(NamedTuple):
     stride: int
 
 
-def forward(layers: Sequence[Sequence[Any]], weights: Sequence[ArrayLike], images: ArrayLike) -> list[Stage]:
+def forward(
+    layers: Sequence[Sequence[Any]], weights: Sequence[ArrayLike], images: ArrayLike, *, exact: bool = True
+) -> list[Stage]:
     """All stages of one of our models; the last one are the logits, before the softmax.
 
     Args:
         layers: of the model's description, see :mod:`epochwise.experiments.models` (no ``local``, no ``dense-map``).
         weights: in Keras's order and shapes, frozen ones among them.
         images: ``(N, H, W, C)``.
+        exact: whether equal pixels must give equal bits; without it a matrix library is used, which is faster.
 
     Raises:
         ValueError: a layer that this does not know.
     """
     left = iter([np.asarray(weight, np.float64) for weight in weights])
     x = np.asarray(images, np.float64)
+    convolved = _convolved if exact else _convolved_fast
     stride, numbers, stages = 1, dict.fromkeys(("conv", "pool", "dense"), 0), []
     for layer in layers:
         kind = str(layer[0])
         name = kind
         if kind == "conv":
-            x = _relu(_convolved(_padded(x, layer[2]), next(left)) + next(left))
+            x = _relu(convolved(_padded(x, layer[2]), next(left)) + next(left))
         elif kind == "pool":
             x, stride = _largest(x, 2), 2 * stride
         elif kind == "blur-pool":
@@ -113,6 +117,13 @@ def _convolved(x: Floats, kernel: Floats) -> Floats:
         for right in range(columns):
             for channel in range(channels):
                 made += x[:, down : down + height, right : right + width, channel, None] * kernel[down, right, channel]
+    return made
+
+
+def _convolved_fast(x: Floats, kernel: Floats) -> Floats:
+    """The same to rounding, as a matrix product."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[:2], axis=(1, 2))
+    made: Floats = np.tensordot(windows, kernel, axes=((4, 5, 3), (0, 1, 2)))
     return made
 
 

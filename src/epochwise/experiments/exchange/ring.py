@@ -8,6 +8,7 @@ worker starts quickly.
 
 from __future__ import annotations
 
+import itertools
 import socket
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def all_reduce(
         Bytes that this worker sent.
     """
     edges = [len(vector) * place // workers for place in range(workers + 1)]
-    chunks = [vector[first:last] for first, last in zip(edges, edges[1:], strict=False)]
+    chunks = [vector[first:last] for first, last in itertools.pairwise(edges)]
     room = np.empty(max(len(chunk) for chunk in chunks), np.float32)
     sent = 0
     for turn in range(2 * (workers - 1)):

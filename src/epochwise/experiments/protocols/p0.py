@@ -66,11 +66,11 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         unit="accuracy points off, where it is furthest off",
         seeds=len(study.seeds),
         trials=trials,
-        sentence=f"All six accuracies are within {100 * abs(off[worst]):.1f} points of the published ones ({_arm(worst)} is "
-        f"furthest off: {_percent(means[worst])} against {100 * PUBLISHED[worst]:.0f})."
+        sentence=f"All six accuracies are within {100 * abs(off[worst]):.1f} points of those published ({_arm(worst)} "
+        f"is furthest off: {_percent(means[worst])} against {100 * PUBLISHED[worst]:.0f})."
         if passed
-        else f"{_arm(worst)} reaches {_percent(means[worst])}, and {100 * PUBLISHED[worst]:.0f} is published: nothing below may "
-        "be trusted.",
+        else f"{_arm(worst)} reaches {_percent(means[worst])}, and {100 * PUBLISHED[worst]:.0f} is published: nothing below "
+        "may be trusted.",
         further=tuple(_gap(shuffled, gap, len(study.seeds), trials) for shuffled, gap in gaps.items()),
         checks=tuple(
             Check(f"{_NAMES[model]} has {PARAMETERS[model]:,} parameters", count == PARAMETERS[model], f"{count:,}")
