@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from epochwise.counting.counts import Counts
 from epochwise.counting.side_by_side import SideBySide
 from epochwise.engine.result import Fit
+from epochwise.experiments.record import Evidence
 from epochwise.explaining.explanation import Comparison, Demo, Explanation
 from epochwise.explaining.reuse import reuse_sentence, sample_word
 from epochwise.machines.machine import Machine
@@ -47,7 +48,8 @@ def page(record: AnyRecord) -> str:
     """The record as an HTML document.
 
     Args:
-        record: counts of one model or of several, a machine, an explanation, a comparison, a demo, or a training run.
+        record: counts of one model or of several, a machine, an explanation, a comparison, a demo, a training run, or
+            experiments.
     """
     if isinstance(record, Comparison):
         return _filled("comparison.html", title=contents.headline(record), item=_comparison(record))
@@ -58,6 +60,10 @@ def page(record: AnyRecord) -> str:
         return _demo(record)
     if isinstance(record, Fit):
         return _fit(record)
+    if isinstance(record, Evidence):
+        from epochwise.reporting.evidence_page import contents as evidence_contents
+
+        return _filled("evidence.html", **evidence_contents(record, _both))
     if isinstance(record, SideBySide):
         return _side_by_side(record)
     if isinstance(record, Counts):
