@@ -202,7 +202,8 @@ def facts(arguments: Mapping[str, Any]) -> Outcome:
         arguments: ``model``, ``input_shape``, ``classes``.
 
     Returns:
-        Numbers ``{"facts": {...}, "reasons": [why the engine does not train it]}``, or ``{"refused": why, "cause": ..., "remedy": ...}``.
+        Numbers ``{"facts": {...}, "reasons": [why the engine does not train it]}``, or ``refused`` with the error's three parts
+        (the first one under this name, then ``cause`` and ``remedy``).
     """
     shape, classes = tuple(arguments["input_shape"]), int(arguments["classes"])
     try:
