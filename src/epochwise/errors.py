@@ -19,7 +19,10 @@
     ├── TracingError                6   the step could not be traced
     ├── WorkerDiedError             7   a measuring process ended by itself or was killed
     ├── RecordError                 8   a saved result that cannot be read
-    └── JobsFailedError             9   some of many models were not trained
+    ├── JobsFailedError             9   some of many models were not trained
+    ├── StoreError                 10   results of trials that cannot be kept or read
+    ├── TrialsFailedError          11   trials that have no result
+    └── ClusterError               12   a cluster that cannot be reached, or was lost
 
 Each message says what was wrong, what was received, the usual cause, and the line that works. Only the command line turns
 errors into exit codes.
@@ -29,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class EpochwiseError(Exception):
@@ -160,6 +163,31 @@ class JobsFailedError(EpochwiseError):
     exit_code = 9
     failures: Mapping[int, BaseException] = MappingProxyType({})
     histories: Sequence[object] = ()
+
+
+class StoreError(EpochwiseError):
+    """Results of trials cannot be kept or read: no room, no permission, or another process is writing."""
+
+    exit_code = 10
+
+
+class TrialsFailedError(EpochwiseError):
+    """Some trials have no result; all others were run and are kept.
+
+    Attributes:
+        failures: the key of each trial without a result, and why.
+        results: those of the others, as :func:`epochwise.trials.complete` returns them.
+    """
+
+    exit_code = 11
+    failures: Mapping[str, str] = MappingProxyType({})
+    results: Mapping[str, Any] = MappingProxyType({})
+
+
+class ClusterError(EpochwiseError):
+    """A cluster cannot be reached, was lost, or cannot run trials."""
+
+    exit_code = 12
 
 
 def all_errors() -> dict[str, type[EpochwiseError]]:

@@ -16,7 +16,7 @@ import typer
 
 from epochwise.cli.failures import DEBUG_VARIABLE, told
 
-VERBS = ("demo", "count", "explain", "compare", "fit", "machine", "report")
+VERBS = ("demo", "count", "explain", "compare", "evidence", "fit", "machine", "report")
 """In the order of ``--help``. Each is a function of that name in ``epochwise.cli.<name>``."""
 
 app = typer.Typer(

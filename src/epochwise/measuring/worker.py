@@ -43,7 +43,8 @@ class ConnectionChannel:
             raise StopTraining from None
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
+    """Have the system end this process when ``parent`` dies, however it does (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -52,7 +53,7 @@ def _die_with_parent(parent: int) -> None:
 
 def main() -> None:
     """Serve one session and leave."""
-    _die_with_parent(int(sys.argv[2]))
+    die_with_parent(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the measuring process decides when to end
     from epochwise.measuring.session import serve
 

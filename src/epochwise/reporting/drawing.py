@@ -18,6 +18,7 @@ _DRAWN_BY = {
     "explain": ("explanation", "render"),
     "compare": ("comparison", "render"),
     "demo": ("demo", "render"),
+    "evidence": ("evidence", "render"),
 }
 """Module of this folder and its function, by the middle of the schema: ``epochwise/count/1``."""
 

@@ -30,7 +30,16 @@ PALETTE = {
     "first": Colour("#3f6fb5", "#7aa7e6"),
     "second": Colour("#c9861a", "#efb04f"),
     "whisker": Colour("#1b2431", "#ffffff"),
+    "third": Colour("#7b0e51", "#ca5f97"),
+    "fourth": Colour("#3b3516", "#e6e2d9"),
+    "fifth": Colour("#928966", "#8d8461"),
+    "sixth": Colour("#1e2886", "#8175e1"),
+    "seventh": Colour("#825b2c", "#d1b496"),
+    "eighth": Colour("#7989ab", "#b6c7eb"),
 }
+
+SERIES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+"""For lines and points of several arms: told apart by readers of every kind of colour vision, on both grounds."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 

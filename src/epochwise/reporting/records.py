@@ -11,11 +11,12 @@ from epochwise.counting.counts import Counts
 from epochwise.counting.side_by_side import SideBySide
 from epochwise.engine.result import Fit
 from epochwise.errors import RecordError, UsageError
+from epochwise.experiments.record import Evidence
 from epochwise.explaining.explanation import Comparison, Demo, Explanation
 from epochwise.machines.machine import Machine
 from epochwise.records import Record
 
-AnyRecord = Counts | SideBySide | Machine | Explanation | Comparison | Demo | Fit
+AnyRecord = Counts | SideBySide | Machine | Explanation | Comparison | Demo | Fit | Evidence
 
 KINDS: dict[str, type[AnyRecord]] = {
     "count": Counts,
@@ -25,6 +26,7 @@ KINDS: dict[str, type[AnyRecord]] = {
     "compare": Comparison,
     "demo": Demo,
     "fit": Fit,
+    "evidence": Evidence,
 }
 """By the middle of the schema: ``epochwise/count/1``."""
 VERSION = 1

@@ -127,6 +127,15 @@ def fit_to(model: Any, data: Dataset, *, name: str) -> Dataset:
     return data
 
 
+def fitting_loss(model: Any, data: Dataset, name: str) -> tuple[Any, list[Any]]:
+    """The loss and metrics that fit a model's output and the labels, whatever it was compiled with.
+
+    Raises:
+        ModelDoesNotFitError: there are none; or the model does not accept the samples.
+    """
+    return _loss_for(model, _output_shape(model, data, name), data, name)
+
+
 def set_optimizer(model: Any, name: str) -> None:
     """Give a compiled model another optimizer, with Keras's own settings; its loss and metrics stay.
 
