@@ -53,10 +53,10 @@ def all_reduce(
         outgoing = chunks[(rank - turn + (0 if adding else workers)) % workers]
         incoming = chunks[(rank - turn - 1) % workers]
         # Both at once: two workers that first sent would wait for each other as soon as the buffers are full.
-        sender = threading.Thread(target=to_next.sendall, args=(memoryview(outgoing).cast("B"),))
+        sender = threading.Thread(target=to_next.sendall, args=(_bytes(outgoing),))
         sender.start()
         received = room[: len(incoming)] if adding else incoming
-        _receive(from_previous, memoryview(received).cast("B"))
+        _receive(from_previous, _bytes(received))
         sender.join()
         sent += outgoing.nbytes
         if adding:
@@ -105,6 +105,11 @@ def _timed(connection: socket.socket, rank: int, sizes: Sequence[int], repeats: 
         seconds.append(float(np.median(taken[1:])))
         sent.append(count)
     return seconds, sent
+
+
+def _bytes(array: NDArray[np.float32]) -> memoryview:
+    """The array's own memory."""
+    return array.view(np.uint8).data
 
 
 def _receive(connection: socket.socket, into: memoryview) -> None:
