@@ -8,6 +8,7 @@ The verbs are functions, and each returns a record::
     epochwise.callbacks.Explain()                     the same inside your own model.fit
     epochwise.watch()                                 and around your own loop of PyTorch or JAX
     epochwise.fit(model, x, y, epochs=5)              train with the engine
+    epochwise.evidence("a.py:mlp", "a.py:cnn")        what the extra time of the second buys, by experiments
     epochwise.machine()                               what this computer can do
     epochwise.demo()                                  the question that started it, answered here
     epochwise.load("result.json")                     a saved result
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from epochwise.counting.counts import Counts
     from epochwise.engine.fit import fit
     from epochwise.errors import EpochwiseError
+    from epochwise.experiments.evidence import evidence
+    from epochwise.experiments.record import Evidence
     from epochwise.explaining.compare import compare
     from epochwise.explaining.demo import run_demo as demo
     from epochwise.explaining.explain import explain
@@ -41,12 +44,14 @@ __all__ = [
     "Counts",
     "Demo",
     "EpochwiseError",
+    "Evidence",
     "Explanation",
     "Machine",
     "callbacks",
     "compare",
     "count",
     "demo",
+    "evidence",
     "explain",
     "fit",
     "load",
@@ -59,12 +64,14 @@ _HOMES = {
     "Counts": ("counting.counts", "Counts"),
     "Demo": ("explaining.explanation", "Demo"),
     "EpochwiseError": ("errors", "EpochwiseError"),
+    "Evidence": ("experiments.record", "Evidence"),
     "Explanation": ("explaining.explanation", "Explanation"),
     "Machine": ("machines.machine", "Machine"),
     "callbacks": ("callbacks", ""),
     "compare": ("explaining.compare", "compare"),
     "count": ("counting", "count"),
     "demo": ("explaining.demo", "run_demo"),
+    "evidence": ("experiments.evidence", "evidence"),
     "explain": ("explaining.explain", "explain"),
     "fit": ("engine.fit", "fit"),
     "load": ("reporting.records", "load"),

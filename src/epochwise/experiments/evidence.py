@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -15,7 +15,7 @@ import msgspec
 from epochwise.errors import TrialsFailedError, UsageError
 from epochwise.experiments.agreement import agreement, sampled
 from epochwise.experiments.models import title
-from epochwise.experiments.preparing import Prepared, default_store, informed, prepare
+from epochwise.experiments.preparing import Prepared, Shape, default_store, informed, prepare
 from epochwise.experiments.record import Evidence, Experiment
 from epochwise.experiments.request import PROTOCOLS, Plan, PlannedProtocol, Progress, Request
 from epochwise.experiments.statistics import holm
@@ -32,13 +32,19 @@ from epochwise.trials.trial import Result, Trial
 Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 CONTROL = "P0"
+OF_THEIR_OWN = ("P0", "P10")
+"""Protocols that have their own models and data."""
+LEAST_PER_CLASS = 24
+"""Images of the rarest class: of one in twelve that are held back for choices, two."""
 _LEVEL = 0.05
 
 
 class ProtocolModule(Protocol):
-    """What each module in ``protocols/`` has. Some also have ``left_out(study) -> str``, which says why they cannot be run, and
+    """What each module in ``protocols/`` has.
+
+    Some also have ``shapes(study)``, of samples that both models must accept besides the images as they are, and
     ``p_value(study, results) -> float``, of the hypothesis that their verdict rejects.
-    """  # noqa: D205 - one sentence each
+    """
 
     ID: str
     TITLE: str
@@ -110,7 +116,7 @@ def run(request: Request, progress: Progress | None = None) -> Evidence:
     tell = progress or (lambda done, total, text: None)
     protocols = chosen(request)
     tell(0, 1, "looking at models and data")
-    prepared = prepare(request)
+    prepared = prepare(request, _shapes_of(protocols))
     runner = _runner(request, prepared.study.backend)
     with Store(request.store or default_store()) as store:
         study = informed(prepared, complete(prepared.looks, store, runner) if prepared.looks else {})
@@ -149,7 +155,7 @@ def plan(request: Request) -> Plan:
         EpochwiseError: see :func:`evidence`.
     """
     protocols = chosen(request)
-    prepared = prepare(request)
+    prepared = prepare(request, _shapes_of(protocols))
     path = Path(request.store or default_store())
     study = dataclasses.replace(_counted(prepared, request, path), supposing=True)
     active = {module.ID: module.plan(study) for module in protocols if not _left_out(module, study)}
@@ -218,9 +224,26 @@ def _counted(prepared: Prepared, request: Request, path: Path) -> Study:
         return informed(prepared, complete(prepared.looks, store, _runner(request, prepared.study.backend)))
 
 
+def _shapes_of(modules: Iterable[ProtocolModule]) -> Callable[[Study], list[Shape]]:
+    """Shapes of samples that any of these shows to both models."""
+    return lambda study: [shape for module in modules for shape in _shapes(module, study)]
+
+
+def _shapes(module: ProtocolModule, study: Study) -> list[Shape]:
+    return list(cast("Any", module).shapes(study)) if hasattr(module, "shapes") else []
+
+
 def _left_out(module: ProtocolModule, study: Study) -> str:
-    said = getattr(module, "left_out", None)
-    return "" if said is None else str(said(study))
+    """Why a protocol cannot be run with these models and data; empty where it can."""
+    if module.ID in OF_THEIR_OWN:
+        return ""
+    if study.data.least_per_class < LEAST_PER_CLASS:
+        return (
+            f"the rarest class has {study.data.least_per_class} images to train on, and {LEAST_PER_CLASS} are needed, so that "
+            "each class is there when learning rates are chosen."
+        )
+    reasons = (study.refused.get((str(model["name"]), shape), "") for model in study.models for shape in _shapes(module, study))
+    return " ".join(dict.fromkeys(filter(None, reasons)))
 
 
 def _trials(modules: Iterable[ProtocolModule], study: Study) -> list[Trial]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import platformdirs
 
@@ -19,6 +19,8 @@ from epochwise.trials.trial import Result, Trial
 
 if TYPE_CHECKING:
     from epochwise.experiments.request import Request
+
+Shape: TypeAlias = tuple[int, int, int]
 
 _FACTS = "epochwise.experiments.models.keras:facts"
 _SECONDS = 2.0
@@ -44,8 +46,12 @@ class Prepared:
     looks: tuple[Trial, ...]
 
 
-def prepare(request: Request) -> Prepared:
+def prepare(request: Request, shapes: Callable[[Study], Iterable[Shape]]) -> Prepared:
     """Look at models and data. The data are loaded once, and let go.
+
+    Args:
+        request: what is asked for.
+        shapes: of samples that will be shown to both models, besides the images as they are.
 
     Raises:
         UsageError: an unknown tier, one model alone, plain PyTorch.
@@ -77,7 +83,8 @@ def prepare(request: Request) -> Prepared:
         backend=backend,
         first_seed=request.seed,
     )
-    looks = [_look(study, model, shape) for model in study.models if "layers" not in model for shape in study.shapes]
+    shown = dict.fromkeys([study.data.shape, *shapes(study)])
+    looks = [_look(study, model, shape) for model in study.models if "layers" not in model for shape in shown]
     return Prepared(study, tuple(looks))
 
 
@@ -100,7 +107,7 @@ def informed(prepared: Prepared, results: Mapping[str, Result]) -> Study:
                 raise ModelDoesNotFitError(
                     str(numbers["refused"]),
                     cause=str(numbers["cause"]),
-                    remedy="a function (input_shape, classes) whose last layer has a softmax over the classes",
+                    remedy=str(numbers["remedy"]),
                 )
             continue
         facts[place] = Facts(**numbers["facts"])

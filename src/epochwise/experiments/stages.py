@@ -35,25 +35,29 @@ class Stage(NamedTuple):
     stride: int
 
 
-def forward(layers: Sequence[Sequence[Any]], weights: Sequence[ArrayLike], images: ArrayLike) -> list[Stage]:
+def forward(
+    layers: Sequence[Sequence[Any]], weights: Sequence[ArrayLike], images: ArrayLike, *, exact: bool = True
+) -> list[Stage]:
     """All stages of one of our models; the last one are the logits, before the softmax.
 
     Args:
         layers: of the model's description, see :mod:`epochwise.experiments.models` (no ``local``, no ``dense-map``).
         weights: in Keras's order and shapes, frozen ones among them.
         images: ``(N, H, W, C)``.
+        exact: whether equal pixels must give equal bits; without it a matrix library is used, which is faster.
 
     Raises:
         ValueError: a layer that this does not know.
     """
     left = iter([np.asarray(weight, np.float64) for weight in weights])
     x = np.asarray(images, np.float64)
+    convolved = _convolved if exact else _convolved_fast
     stride, numbers, stages = 1, dict.fromkeys(("conv", "pool", "dense"), 0), []
     for layer in layers:
         kind = str(layer[0])
         name = kind
         if kind == "conv":
-            x = _relu(_convolved(_padded(x, layer[2]), next(left)) + next(left))
+            x = _relu(convolved(_padded(x, layer[2]), next(left)) + next(left))
         elif kind == "pool":
             x, stride = _largest(x, 2), 2 * stride
         elif kind == "blur-pool":
@@ -116,6 +120,13 @@ def _convolved(x: Floats, kernel: Floats) -> Floats:
     return made
 
 
+def _convolved_fast(x: Floats, kernel: Floats) -> Floats:
+    """The same to rounding, as a matrix product."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[:2], axis=(1, 2))
+    made: Floats = np.tensordot(windows, kernel, axes=((4, 5, 3), (0, 1, 2)))
+    return made
+
+
 def _largest(x: Floats, stride: int) -> Floats:
     """The largest of 2 x 2, at each ``stride``-th place; what does not fill a window is left out."""
     height, width = ((size - 2) // stride + 1 for size in x.shape[1:3])
@@ -129,18 +140,16 @@ def _largest(x: Floats, stride: int) -> Floats:
 
 
 def _blur_pooled(x: Floats) -> Floats:
-    """The largest of 2 x 2 at every place, blurred, and each second value of that; an odd last row or column is left out."""
-    even = x[:, : x.shape[1] - x.shape[1] % 2, : x.shape[2] - x.shape[2] % 2]
-    dense = _largest(even, 1)
-    # Keras pads an odd side by one zero on both sides for 'same' with stride 2.
-    padded = np.pad(dense, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    height, width = (size // 2 for size in even.shape[1:3])
-    made = np.zeros((len(x), height, width, x.shape[3]))
+    """The largest of 2 x 2 at every place, blurred with zeros around (``same``, the odd one behind), and each second value."""
+    dense = _largest(x, 1)
+    counts = [-(-size // 2) for size in dense.shape[1:3]]
+    missing = [2 * (count - 1) + 3 - size for count, size in zip(counts, dense.shape[1:3], strict=True)]
+    padded = np.pad(dense, ((0, 0), *((each // 2, each - each // 2) for each in missing), (0, 0)))
+    made = np.zeros((len(x), *counts, x.shape[3]))
     for down in range(3):
         for right in range(3):
-            made += (
-                _BLUR[down, right] * padded[:, down : down + 2 * height : 2, right : right + 2 * width : 2][:, :height, :width]
-            )
+            seen = padded[:, down : down + 2 * counts[0] : 2, right : right + 2 * counts[1] : 2]
+            made += _BLUR[down, right] * seen[:, : counts[0], : counts[1]]
     return made
 
 

@@ -20,8 +20,8 @@ RATE = 0.01
 RATES = (0.003, 0.01, 0.03, 0.1)
 """What is tried for each arm, with one seed, on validation samples."""
 
-_MACS_PER_SECOND = 46e9  # of the engine on one core, convolutions and large products
-_SECONDS_PER_UPDATE = 1.5e-9  # for each weight and step
+_MACS_PER_SECOND = 50e9  # of the engine on one core, convolutions and large products
+_SECONDS_PER_UPDATE = 0.8e-9  # for each weight and step
 _SECONDS_PER_TRIAL = 0.4  # building a model, reading it, making samples
 _KERAS_STEP = 4e-3
 _KERAS_MACS_PER_SECOND = 5e9
@@ -38,6 +38,19 @@ class Sizes:
         capacity_epochs: of P3.
         permutations: of P5, beside the identity.
         permutation_epochs: of P5.
+        ladder_samples: of P4, numbers of images.
+        ladder_steps: of P4.
+        ladder_tests: test images of P4; ``None`` for all.
+        canvas_samples: images of P6 and P8.
+        canvas_epochs: of P6 and P8.
+        canvas_rates: learning rates that P6 and P8 try.
+        canvas_pooled: models with a pooled head in P6.
+        position_images: test images at each place of P6 and P8.
+        places_per_side: of P8; their squares are numbers of places.
+        placed_seeds: of P8.
+        efficiency_samples: of P9, numbers of images; larger ones than there are stand for all.
+        efficiency_steps: of P9.
+        efficiency_control_seeds: of the two larger models of P9; with none, the pair is trained at its best rates only.
         agreement: trials that Keras trains as well.
         resamples: of bootstraps.
     """
@@ -48,6 +61,19 @@ class Sizes:
     capacity_epochs: int
     permutations: int
     permutation_epochs: int
+    ladder_samples: tuple[int, ...]
+    ladder_steps: int
+    ladder_tests: int | None
+    canvas_samples: int
+    canvas_epochs: int
+    canvas_rates: tuple[float, ...]
+    canvas_pooled: tuple[str, ...]
+    position_images: int
+    places_per_side: tuple[int, ...]
+    placed_seeds: int
+    efficiency_samples: tuple[int, ...]
+    efficiency_steps: int
+    efficiency_control_seeds: int
     agreement: int
     resamples: int = 10_000
 
@@ -60,6 +86,19 @@ TIERS: dict[str, Sizes] = {
         capacity_epochs=2,
         permutations=1,
         permutation_epochs=3,
+        ladder_samples=(1_000,),
+        ladder_steps=200,
+        ladder_tests=1_000,
+        canvas_samples=4_000,
+        canvas_epochs=5,
+        canvas_rates=(0.1, 0.3),
+        canvas_pooled=("cnn_16_64_gmp",),
+        position_images=50,
+        places_per_side=(1, 4, 15),
+        placed_seeds=3,
+        efficiency_samples=(300, 1_000, 3_000),
+        efficiency_steps=600,
+        efficiency_control_seeds=0,
         agreement=2,
         resamples=2_000,
     ),
@@ -70,6 +109,19 @@ TIERS: dict[str, Sizes] = {
         capacity_epochs=10,
         permutations=3,
         permutation_epochs=10,
+        ladder_samples=(1_000, 10_000, 60_000),
+        ladder_steps=3_000,
+        ladder_tests=None,
+        canvas_samples=12_000,
+        canvas_epochs=10,
+        canvas_rates=(0.03, 0.1, 0.3, 1.0),
+        canvas_pooled=("cnn_16_64_gap", "cnn_16_64_gmp", "cnn_16_64_gmp_full"),
+        position_images=1_000,
+        places_per_side=(1, 2, 4, 8, 15),
+        placed_seeds=3,
+        efficiency_samples=(100, 300, 1_000, 3_000, 10_000, 30_000, 60_000),
+        efficiency_steps=9_375,
+        efficiency_control_seeds=3,
         agreement=6,
     ),
     "full": Sizes(
@@ -79,6 +131,19 @@ TIERS: dict[str, Sizes] = {
         capacity_epochs=10,
         permutations=3,
         permutation_epochs=10,
+        ladder_samples=(1_000, 10_000, 60_000),
+        ladder_steps=9_375,
+        ladder_tests=None,
+        canvas_samples=12_000,
+        canvas_epochs=10,
+        canvas_rates=(0.03, 0.1, 0.3, 1.0),
+        canvas_pooled=("cnn_16_64_gap", "cnn_16_64_gmp", "cnn_16_64_gmp_full"),
+        position_images=1_000,
+        places_per_side=(1, 2, 4, 8, 15),
+        placed_seeds=29,
+        efficiency_samples=(100, 300, 1_000, 3_000, 10_000, 30_000, 60_000),
+        efficiency_steps=9_375,
+        efficiency_control_seeds=29,
         agreement=6,
     ),
 }
@@ -163,32 +228,6 @@ class Study:
     def of_the_question(self) -> bool:
         """Whether the two models are the question's own."""
         return [model["name"] for model in self.models if "layers" in model] == ["mlp", "cnn"]
-
-    @property
-    def canvas(self) -> int:
-        """Side of the canvas on which an object of half the image's size is moved: 42 for images of 28 x 28.
-
-        It is 2 more than a multiple of 4, so that two rounds of 3 x 3 convolution and pooling leave no blind strip.
-        """
-        side = 3 * max(self.data.shape[:2]) // 2
-        return side + (2 - side) % 4
-
-    @property
-    def wide_canvas(self) -> int:
-        """Side of the canvas on which an object can be moved with a margin all around: twice the image's."""
-        return 2 * max(self.data.shape[:2])
-
-    @property
-    def shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """Shapes of samples that some protocol shows to the models: as they are, and on square canvases."""
-        rows, columns, channels = self.data.shape
-        sides = (max(rows, columns), self.canvas, self.wide_canvas)
-        return tuple(dict.fromkeys([(rows, columns, channels), *((side, side, channels) for side in sides)]))
-
-    def refusal(self, side: int) -> str:
-        """Why one of the two models cannot be shown a square canvas; empty if both can."""
-        shape = (side, side, self.data.shape[2])
-        return " ".join(reason for (_, refused), reason in self.refused.items() if refused == shape)
 
     def steps(self, epochs: float, samples: int | None = None) -> int:
         """Steps of so many epochs of so many samples (by default all that are trained on)."""
@@ -278,15 +317,16 @@ class Study:
             "view": None if view is None else dict(view),
         }
 
-    def best_rate(self, make: Callable[[float], Trial]) -> float | None:
+    def best_rate(self, make: Callable[[float], Trial], rates: Sequence[float] = RATES) -> float | None:
         """The learning rate with the best validation accuracy at the end; ``None`` while that is not known.
 
         Args:
             make: gives the trial of a learning rate, which must validate.
+            rates: those that are tried.
         """
         if self.supposing:
-            return max(RATES)
-        found = {rate: self.known.get(make(rate).key) for rate in RATES}
+            return max(rates)
+        found = {rate: self.known.get(make(rate).key) for rate in rates}
         if any(result is None for result in found.values()):
             return None
         accuracies = {rate: final_validation(result) for rate, result in found.items() if result is not None}

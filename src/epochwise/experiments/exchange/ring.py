@@ -8,6 +8,7 @@ worker starts quickly.
 
 from __future__ import annotations
 
+import itertools
 import socket
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def all_reduce(
         Bytes that this worker sent.
     """
     edges = [len(vector) * place // workers for place in range(workers + 1)]
-    chunks = [vector[first:last] for first, last in zip(edges, edges[1:], strict=False)]
+    chunks = [vector[first:last] for first, last in itertools.pairwise(edges)]
     room = np.empty(max(len(chunk) for chunk in chunks), np.float32)
     sent = 0
     for turn in range(2 * (workers - 1)):
@@ -52,10 +53,10 @@ def all_reduce(
         outgoing = chunks[(rank - turn + (0 if adding else workers)) % workers]
         incoming = chunks[(rank - turn - 1) % workers]
         # Both at once: two workers that first sent would wait for each other as soon as the buffers are full.
-        sender = threading.Thread(target=to_next.sendall, args=(memoryview(outgoing).cast("B"),))
+        sender = threading.Thread(target=to_next.sendall, args=(_bytes(outgoing),))
         sender.start()
         received = room[: len(incoming)] if adding else incoming
-        _receive(from_previous, memoryview(received).cast("B"))
+        _receive(from_previous, _bytes(received))
         sender.join()
         sent += outgoing.nbytes
         if adding:
@@ -104,6 +105,11 @@ def _timed(connection: socket.socket, rank: int, sizes: Sequence[int], repeats: 
         seconds.append(float(np.median(taken[1:])))
         sent.append(count)
     return seconds, sent
+
+
+def _bytes(array: NDArray[np.float32]) -> memoryview:
+    """The array's own memory."""
+    return array.view(np.uint8).data
 
 
 def _receive(connection: socket.socket, into: memoryview) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 
 from epochwise.experiments.arms import Arm, Difference, Runs, agreed, difference, planned, points, runs, span
 from epochwise.experiments.record import Chart, Experiment, Finding, Line, Table, Verdict
-from epochwise.experiments.statistics import MARGIN, Interval, mean_interval, paired_interval
-from epochwise.experiments.study import Study
+from epochwise.experiments.statistics import MARGIN, Interval, mean_interval, paired_interval, paired_p_value
+from epochwise.experiments.study import RATES, Study, final_validation
 from epochwise.trials.trial import Result, Trial
 
 ID = "P1"
@@ -95,6 +95,17 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     )
 
 
+def p_value(study: Study, results: Mapping[str, Result]) -> float:
+    """Of what the verdict rejects, the larger of both learning rates: no gain at all, or a gain of the margin."""
+    first, second = arms(study)
+    found = []
+    for best in (False, True):
+        pair = [runs(study, arm, seeds(study), results, best=best).accuracies for arm in (second, first)]
+        gained = paired_interval(*pair).estimate > MARGIN
+        found.append(paired_p_value(pair[0], pair[1] + (0.0 if gained else MARGIN)))
+    return max(found)
+
+
 def _tested(study: Study) -> list[int]:
     """Epochs after which the test images are looked at."""
     epochs = study.sizes.baseline_epochs
@@ -113,8 +124,6 @@ def _rates(pair: tuple[Runs, Runs]) -> str:
 
 
 def _tried(study: Study, arm: Arm, results: Mapping[str, Result]) -> str:
-    from epochwise.experiments.study import RATES, final_validation
-
     figures = (f"{rate:g} gave {100 * final_validation(results[arm.make(study.first_seed, rate).key]):.1f}" for rate in RATES)
     return f"{arm.title}: {', '.join(figures)} per cent"
 

@@ -81,6 +81,17 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     )
 
 
+def p_value(study: Study, results: Mapping[str, Result]) -> float:
+    """That the arms with the same number of parameters are alike, the larger of both learning rates."""
+    found = []
+    for best in (False, True):
+        second, same = (
+            runs(study, _arms(study)[role], study.seeds, results, best=best) for role in ("second", "same parameters")
+        )
+        found.append(difference(study, second, same, last=LAST).p_value)
+    return max(found)
+
+
 def matched(study: Study, to: Facts, kind: str) -> Description:
     """A dense network with about as many parameters (one hidden layer) or forward MACs (two alike) as something else."""
     rows, columns, channels = study.data.shape

@@ -10,7 +10,7 @@ from epochwise.experiments import exact
 from epochwise.experiments.arms import Arm, Runs, agreed, planned, points, runs, span
 from epochwise.experiments.models import Description, title
 from epochwise.experiments.record import Chart, Check, Experiment, Finding, Line, Table, Verdict
-from epochwise.experiments.statistics import MARGIN, Interval, difference_of, mean_interval
+from epochwise.experiments.statistics import MARGIN, Interval, difference_of, mean_interval, paired_p_value
 from epochwise.experiments.study import Study
 from epochwise.trials.trial import Result, Trial
 
@@ -75,6 +75,12 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
             "order, and again for the first permutation.",
         ),
     )
+
+
+def p_value(study: Study, results: Mapping[str, Result]) -> float:
+    """That the second model loses nothing, or half a point; the larger of both learning rates."""
+    drops = [_drops(_found(study, study.models[1], results, best)) for best in (False, True)]
+    return max(paired_p_value(drop, np.full_like(drop, 0.0 if drop.mean() > MARGIN else MARGIN)) for drop in drops)
 
 
 def _permutations(study: Study) -> range:
