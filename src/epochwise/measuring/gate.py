@@ -62,6 +62,9 @@ class Runtime(Protocol):
     def stop_profiler(self, steps: int) -> ProfiledSteps:
         """End recording; what was seen, per step."""
 
+    def cancel_profiler(self) -> None:
+        """End recording if it is under way, and forget it: the loop was left. May be called from any thread."""
+
     def inspect(self) -> dict[str, float]:
         """What is to be found in the model between two steps, see :attr:`Paused.found`."""
 

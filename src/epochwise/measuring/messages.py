@@ -1,4 +1,4 @@
-"""What the measuring process and its workers say to each other: JSON, one message at a time, each a record.
+"""What the measuring process and its workers say to each other: MessagePack, one message at a time, each a record.
 
 The worker loads a model, then trains it step by step; before each stretch it waits for a :class:`Go` and answers with
 :class:`Paused`. Whoever does not speak is idle, so two workers never run at once.

@@ -147,7 +147,11 @@ class Watch:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         observer, self._observer = self._observer, None
-        measurement = None if observer is None else observer.finish()
+        measurement = None
+        if observer is not None:
+            observer.end()
+            self._runtime.cancel_profiler()
+            measurement = observer.measurement()
         if not self._steps:
             self._why_not = "the loop never called w.step()"
         elif measurement is None:
