@@ -126,7 +126,6 @@ def jax_loop(model_name: str) -> Epochs:
     sizes = (784, 64, 64, 10)
     keys = jax.random.split(jax.random.key(0), len(sizes))
     start = [0.05 * jax.random.normal(key, size) for key, size in zip(keys, itertools.pairwise(sizes), strict=False)]
-    ]
 
     def loss_of(weights: Any, features: Any, labels: Any) -> Any:
         for weight in weights[:-1]:
