@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-import warnings
 
 import pytest
 
@@ -18,6 +18,7 @@ from epochwise.tracing.recorder import LayerRecorder  # noqa: E402
 
 pytestmark = [
     pytest.mark.torch,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # the compiler's own
     pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="Inductor needs a C++ compiler"),
 ]
 FEATURES, WIDTH, BATCH, STEPS = 48, 96, 16, 4
@@ -39,17 +40,12 @@ def profiled(module: nn.Module, first: bool) -> ProfiledSteps:
     def step() -> None:
         loss(module(x), y).backward()
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the compiler's own
-        if first:
-            with looking_on(module):
-                step()
-        else:
-            step()
-        runtime.start_profiler()
-        for _ in range(STEPS):
-            step()
-        return runtime.stop_profiler(STEPS)
+    with looking_on(module) if first else contextlib.nullcontext():
+        step()
+    runtime.start_profiler()
+    for _ in range(STEPS):
+        step()
+    return runtime.stop_profiler(STEPS)
 
 
 def test_kernels_of_compiled_graphs_belong_to_their_layers() -> None:

@@ -128,6 +128,7 @@ class Paused(msgspec.Struct, frozen=True, tag=True):
         profiler_failure: why there is no profile although one was asked for; empty otherwise.
         host: where the loop's thread was during the timed steps.
         resident_bytes: size of the process now.
+        pace_seconds: of a piece of work that is always the same, done now.
         found: what was found in the model, if that was asked for: ``denormals``, the share of weights that are; ``threads``.
     """
 
@@ -142,6 +143,7 @@ class Paused(msgspec.Struct, frozen=True, tag=True):
     profiler_failure: str = ""
     host: tuple[HostTime, ...] = ()
     resident_bytes: int = 0
+    pace_seconds: float = 0.0
     found: dict[str, float] = msgspec.field(default_factory=dict)
 
 

@@ -27,6 +27,8 @@ BLOCK_SECONDS = 0.2
 BLOCKS_BEFORE_PROFILE = 5
 PROFILED_SECONDS = 0.3
 FEWEST_PROFILED, MOST_PROFILED = 4, 40
+LOOK_INTO_AT = 16
+"""Blocks after which the model is looked into for denormal weights; again after twice as many, and so on."""
 FOR_EVER = 1_000_000_000
 GRACE_SECONDS = 10.0
 LOOK_SECONDS = 0.25
@@ -131,8 +133,8 @@ class Observer:
         blocks = 0
         while True:
             track.block_steps = max(1, min(round(BLOCK_SECONDS / track.step_seconds), track.steps_per_epoch - 2))
-            track.block(self._began)
             blocks += 1
+            track.block(self._began, inspect=blocks >= LOOK_INTO_AT and blocks & (blocks - 1) == 0)
             if self._profile and blocks >= BLOCKS_BEFORE_PROFILE and track.profiler_works and not track.profiles:
                 steps = round(PROFILED_SECONDS / track.step_seconds)
                 for _ in range(PROFILE_ROUNDS):
