@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from epochwise.errors import DataNotFoundError
+from epochwise.machines import store
+from epochwise.machines.host import host
 from epochwise.subjects import fashion_mnist
+from tests.explaining import samples
 
 ALONE = (
     "cli/test_compare",
@@ -42,6 +47,20 @@ def fashion_mnist_is_here() -> bool:
     except DataNotFoundError:
         return False
     return True
+
+
+@pytest.fixture(scope="session")
+def kept_machine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which this computer's peaks are known already, so that a process need not measure them.
+
+    The figures are invented, for tests that do not look at them.
+    """
+    folder = tmp_path_factory.mktemp("machine")
+    invented = msgspec.structs.replace(samples.machine(1e11, 1e10), name="invented", fingerprint=host().fingerprint)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EPOCHWISE_CACHE", str(folder))
+        assert store.save(invented) == []
+    return {**os.environ, "EPOCHWISE_CACHE": str(folder)}
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at -m

@@ -11,7 +11,7 @@ if keras.backend.backend() == "torch":
 
     torch.set_num_threads(1)  # healthy for layers as small as these; one plant changes it
 
-WIDE, TABLE, LOOPS = 6000, 200_000, 60
+WIDE, TABLE, LOOPS, ROWS = 6000, 200_000, 60, 16_000
 
 
 def _model(*layers_, input_shape, output_shape, optimizer="sgd", **compiling):
@@ -104,21 +104,21 @@ def huge_embedding(input_shape, output_shape):
     return _model(*middle, input_shape=input_shape, output_shape=output_shape, optimizer="adam")
 
 
-class Once(layers.Layer):
-    """Many weights that are used once in a step, for the mean of the batch."""
+class Mean(layers.Layer):
+    """Many weights of which a step needs no more than the mean."""
 
     def build(self, input_shape):
-        """A square matrix."""
-        self.matrix = self.add_weight(shape=(input_shape[-1], input_shape[-1]))
+        """A tall matrix."""
+        self.matrix = self.add_weight(shape=(ROWS, input_shape[-1]))
 
     def call(self, x):
-        """The samples, moved by what their mean gives."""
-        return x + keras.ops.matmul(keras.ops.mean(x, axis=0, keepdims=True), self.matrix)
+        """The samples, moved by the mean row."""
+        return x + keras.ops.mean(self.matrix, axis=0)
 
 
 def much_state(input_shape, output_shape):
     """An optimizer that keeps two more numbers for each of many weights that a step hardly uses."""
-    middle = [layers.Flatten(), layers.Dense(2048, activation="relu"), Once(name="many")]
+    middle = [layers.Flatten(), layers.Dense(256, activation="relu"), Mean(name="many")]
     return _model(*middle, input_shape=input_shape, output_shape=output_shape, optimizer=keras.optimizers.AdamW(1e-4))
 
 
@@ -156,24 +156,67 @@ def slow_pooling(input_shape, output_shape):
 
 
 def compiled(input_shape, output_shape):
-    """Compiled by XLA, which on a CPU makes pooling and convolutions slow."""
+    """Compiled by XLA, whose gradient of a depthwise convolution is many times as slow on a CPU as TensorFlow's own."""
     middle = [
         layers.Conv2D(16, 3, activation="relu"),
-        layers.MaxPooling2D(2),
-        layers.Conv2D(16, 3, activation="relu"),
+        layers.DepthwiseConv2D(3, activation="relu"),
         layers.MaxPooling2D(2),
         layers.Flatten(),
     ]
     return _model(*middle, input_shape=input_shape, output_shape=output_shape, jit_compile=True)
 
 
-def denormal(input_shape, output_shape):
-    """Weights so small that the processor computes with them in microcode."""
+DENORMAL, NORMAL = 1e-39, 1e-9
+"""Of float32, which is denormal below 1.2e-38."""
+
+
+def _products(value, input_shape, output_shape):
     middle = [layers.Flatten(), layers.Dense(1024, name="planted"), layers.Dense(512)]
     model = _model(*middle, input_shape=input_shape, output_shape=output_shape, optimizer=keras.optimizers.SGD(0.0))
     kernel = model.get_layer("planted").kernel
-    kernel.assign(np.full(kernel.shape, 1e-39, np.float32))
+    kernel.assign(np.full(kernel.shape, value, np.float32))
     return model
+
+
+def denormal(input_shape, output_shape):
+    """Weights that are denormal, in products; some processors compute them in microcode, others as fast as any."""
+    return _products(DENORMAL, input_shape, output_shape)
+
+
+def normal(input_shape, output_shape):
+    """The same with normal weights."""
+    return _products(NORMAL, input_shape, output_shape)
+
+
+class Roots(layers.Layer):
+    """A dense layer whose matrix is the root of what it keeps, as of a variance."""
+
+    def __init__(self, value, **kwargs):
+        super().__init__(**kwargs)
+        self.value = value
+
+    def build(self, input_shape):
+        """A fixed matrix."""
+        constant = keras.initializers.Constant(self.value)
+        self.squares = self.add_weight(shape=(input_shape[-1], 1024), initializer=constant, trainable=False)
+
+    def call(self, x):
+        """The samples times the roots."""
+        return keras.ops.matmul(x, keras.ops.sqrt(self.squares))
+
+
+def _roots(value, input_shape, output_shape):
+    return _model(layers.Flatten(), Roots(value, name="planted"), input_shape=input_shape, output_shape=output_shape)
+
+
+def denormal_roots(input_shape, output_shape):
+    """Roots of denormal numbers, which every processor takes many times as long for."""
+    return _roots(DENORMAL, input_shape, output_shape)
+
+
+def normal_roots(input_shape, output_shape):
+    """The same with normal numbers."""
+    return _roots(NORMAL, input_shape, output_shape)
 
 
 def many_threads(input_shape, output_shape):

@@ -119,13 +119,48 @@ def slow_pooling():
     return Named([nn.Conv2d(1, 8, 3, padding=1)], nn.MaxPool2d(9, 1, 4), [nn.Flatten(), nn.Linear(8 * 784, 10)])
 
 
-def denormal():
-    """Weights so small that the processor computes with them in microcode."""
+DENORMAL, NORMAL = 1e-39, 1e-9
+"""Of float32, which is denormal below 1.2e-38."""
+
+
+def _products(value):
     planted = nn.Linear(784, 1024)
     with torch.no_grad():
-        planted.weight.fill_(1e-39)
+        planted.weight.fill_(value)
     planted.weight.requires_grad_(False)  # or the first update would end it
     return Named([nn.Flatten()], planted, [nn.Linear(1024, 512), nn.Linear(512, 10)])
+
+
+def denormal():
+    """Weights that are denormal, in products; some processors compute them in microcode, others as fast as any."""
+    return _products(DENORMAL)
+
+
+def normal():
+    """The same with normal weights."""
+    return _products(NORMAL)
+
+
+class Roots(nn.Module):
+    """A linear layer whose matrix is the root of what it keeps, as of a variance."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.squares = nn.Parameter(torch.full((784, 1024), value), requires_grad=False)
+
+    def forward(self, x):
+        """``x``: (batch, 784)."""
+        return x @ self.squares.sqrt()
+
+
+def denormal_roots():
+    """Roots of denormal numbers, which every processor takes many times as long for."""
+    return Named([nn.Flatten()], Roots(DENORMAL), [nn.Linear(1024, 10)])
+
+
+def normal_roots():
+    """The same with normal numbers."""
+    return Named([nn.Flatten()], Roots(NORMAL), [nn.Linear(1024, 10)])
 
 
 def many_threads():

@@ -10,8 +10,17 @@ import pytest
 
 from epochwise.explaining.causes import explain_model
 from epochwise.explaining.explanation import Cause, ModelExplanation
-from epochwise.measuring.measurement import HostTime, IdleTime, Interval, KernelTime, Probe
-from epochwise.measuring.probes import BATCH, DENORMALS_OUT, NOT_COMPILED, ONE_THREAD
+from epochwise.measuring.measurement import (
+    BATCH,
+    DENORMALS_OUT,
+    NOT_COMPILED,
+    ONE_THREAD,
+    HostTime,
+    IdleTime,
+    Interval,
+    KernelTime,
+    Probe,
+)
 from tests.explaining.samples import BATCH as BATCH_SIZE
 from tests.explaining.samples import STEPS, counts, machine, measured
 

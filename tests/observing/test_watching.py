@@ -57,6 +57,13 @@ def test_what_could_not_be_seen_is_said() -> None:
     notes = [*result.notes, *result.model.measurement.notes]
     assert any("layers are not told apart" in note for note in notes)
     assert any("not counted" in note for note in notes)
+    assert not any("w.batches" in note for note in notes)
+    with epochwise.watch(model, profile=False, verbose=False) as watched:
+        for _ in range(100):
+            model(torch.rand(8, 16)).mean().backward()
+            time.sleep(0.005)
+            watched.step()
+    assert any("w.batches(loader)" in note for note in watched.explanation.model.measurement.notes)
 
 
 def test_a_loop_without_the_step_line_is_told() -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 from epochwise.explaining.evidence import Case
-from epochwise.measuring.measurement import Probe
-from epochwise.measuring.probes import BATCH, DENORMALS_OUT, NOT_COMPILED, ONE_THREAD
+from epochwise.measuring.measurement import BATCH, DENORMALS_OUT, NOT_COMPILED, ONE_THREAD, Probe
 
 __all__ = ["BATCH", "DENORMALS_OUT", "NOT_COMPILED", "ONE_THREAD", "fixed_cost", "gain"]
 

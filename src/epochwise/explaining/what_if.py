@@ -6,8 +6,7 @@ import math
 
 from epochwise.explaining.attribution import attribution
 from epochwise.explaining.explanation import ModelExplanation, WhatIf
-from epochwise.measuring.measurement import Interval, Probe
-from epochwise.measuring.probes import BATCH
+from epochwise.measuring.measurement import BATCH, Interval, Probe
 
 NO_WAITING = "no waiting"
 AT_ROOFLINE = "kernels at the roofline"

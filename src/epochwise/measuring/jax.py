@@ -64,23 +64,32 @@ class LoopRuntime:
         """A region of the host in the recording."""
         return jax.profiler.TraceAnnotation(name)
 
+    def cancel_profiler(self) -> None:
+        """End recording if it is under way, and forget it."""
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            with folder, contextlib.suppress(Exception):
+                jax.profiler.stop_trace()
+
     def start_profiler(self) -> None:
         """Record kernels, without the Python tracer."""
         options = jax.profiler.ProfileOptions()
         options.python_tracer_level = 0
         options.host_tracer_level = HOST_TRACER_LEVEL
-        self._folder = tempfile.TemporaryDirectory(prefix="epochwise-")
-        jax.profiler.start_trace(self._folder.name, profiler_options=options)
+        folder = tempfile.TemporaryDirectory(prefix="epochwise-")
+        jax.profiler.start_trace(folder.name, profiler_options=options)  # refused where the user's own is running
+        self._folder = folder
         self._window = jax.profiler.TraceAnnotation(WINDOW)
         self._window.__enter__()
 
     def stop_profiler(self, steps: int) -> ProfiledSteps:
         """End recording and read it."""
         self._window.__exit__(None, None, None)
-        jax.profiler.stop_trace()
-        if self._folder is None:
+        kept, self._folder = self._folder, None
+        if kept is None:
             raise RuntimeError("the profiler was not started")
-        with self._folder as folder:
+        jax.profiler.stop_trace()
+        with kept as folder:
             (path,) = Path(folder).rglob("*.xplane.pb")
             data = jax.profiler.ProfileData.from_file(str(path))
         found = self.shares()

@@ -57,7 +57,7 @@ class LivePlayer(Player):
     def close(self) -> None:
         """End the thread at its next step."""
         with contextlib.suppress(OSError):
-            self._connection.send_bytes(msgspec.json.encode(Stop()))
+            self._connection.send_bytes(msgspec.msgpack.encode(Stop()))
         self._thread.join(GRACE_SECONDS)
         self._connection.close()
 

@@ -174,6 +174,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         return min(1.0, inside, self.busy_share), min(1.0, max(outside, self.busy_share))
 
 
+BATCH = "larger batch"
+ONE_THREAD = "one thread"
+DENORMALS_OUT = "denormals out"
+NOT_COMPILED = "not compiled"
+"""Names of probes."""
+
+
 class Probe(msgspec.Struct, frozen=True):
     """A few steps with one thing changed, beside as many usual ones.
 
@@ -201,8 +208,9 @@ class Growth(msgspec.Struct, frozen=True):
         share: how much longer a step of the last quarter of the blocks takes than one of the first: 0.5 is half more.
         low: of its 95 % interval (bootstrap).
         high: of its interval.
-        cause: ``denormals``, ``memory`` (the process grows), ``machine`` (another model, measured in turn, slows down alike),
-            or ``unknown``.
+        cause: a place of the loop's thread (``callback <class>``, ``input pipeline``), ``denormals``, ``machine`` (another
+            model, measured in turn, or a piece of work that is always the same slows down alike), ``memory`` (the process
+            grows), ``training`` (none of these: each step does more), or ``unknown``.
         evidence: what was measured, in a sentence.
     """
 

@@ -1,4 +1,4 @@
-"""What the measuring process and its workers say to each other: JSON, one message at a time, each a record.
+"""What the measuring process and its workers say to each other: MessagePack, one message at a time, each a record.
 
 The worker loads a model, then trains it step by step; before each stretch it waits for a :class:`Go` and answers with
 :class:`Paused`. Whoever does not speak is idle, so two workers never run at once.
@@ -128,6 +128,7 @@ class Paused(msgspec.Struct, frozen=True, tag=True):
         profiler_failure: why there is no profile although one was asked for; empty otherwise.
         host: where the loop's thread was during the timed steps.
         resident_bytes: size of the process now.
+        pace_seconds: of a piece of work that is always the same, done now.
         found: what was found in the model, if that was asked for: ``denormals``, the share of weights that are; ``threads``.
     """
 
@@ -142,6 +143,7 @@ class Paused(msgspec.Struct, frozen=True, tag=True):
     profiler_failure: str = ""
     host: tuple[HostTime, ...] = ()
     resident_bytes: int = 0
+    pace_seconds: float = 0.0
     found: dict[str, float] = msgspec.field(default_factory=dict)
 
 

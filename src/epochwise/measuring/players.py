@@ -30,7 +30,7 @@ class Player(ABC):
         self.name = load.name or load.model
         self.backend = load.backend
         self._connection = connection
-        self._decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
+        self._decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
     def ask(self, request: Request) -> Loaded | Paused:
         """Send a request and wait for its answer.
@@ -45,7 +45,7 @@ class Player(ABC):
     def tell(self, request: Request) -> None:
         """Send a request without waiting for its answer."""
         try:
-            self._connection.send_bytes(msgspec.json.encode(request))
+            self._connection.send_bytes(msgspec.msgpack.encode(request))
         except OSError:
             raise self._ended() from None
 

@@ -9,15 +9,10 @@ import math
 
 import numpy as np
 
-from epochwise.measuring.measurement import Interval, Probe
+from epochwise.measuring.measurement import BATCH, DENORMALS_OUT, NOT_COMPILED, ONE_THREAD, Interval, Probe
 from epochwise.measuring.messages import Condition, Loaded
 from epochwise.measuring.statistics import median_interval
 from epochwise.measuring.track import Track
-
-BATCH = "larger batch"
-ONE_THREAD = "one thread"
-DENORMALS_OUT = "denormals out"
-NOT_COMPILED = "not compiled"
 
 LARGER_BATCH = 256
 PROBE_SHARE = 0.05

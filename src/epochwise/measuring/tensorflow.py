@@ -137,11 +137,19 @@ class TensorFlowRuntime:
     def start_profiler(self) -> None:
         """Record kernels, without the Python tracer."""
         options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=HOST_TRACER_LEVEL, python_tracer_level=0)
-        self._folder = tempfile.TemporaryDirectory(prefix="epochwise-")
-        tf.profiler.experimental.start(self._folder.name, options=options)
+        folder = tempfile.TemporaryDirectory(prefix="epochwise-")
+        tf.profiler.experimental.start(folder.name, options=options)  # refused where the user's own is running
+        self._folder = folder
         self._scopes.enter_context(tf.profiler.experimental.Trace(WINDOW))
         if self._layers:
             self._scopes.enter_context(self._layers())
+
+    def cancel_profiler(self) -> None:
+        """End recording if it is under way, and forget it."""
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            with folder, contextlib.suppress(Exception):
+                tf.profiler.experimental.stop(save=False)
 
     def annotate(self, name: str) -> contextlib.AbstractContextManager[object]:
         """A region of the host in the recording."""
@@ -155,10 +163,11 @@ class TensorFlowRuntime:
     def stop_profiler(self, steps: int) -> ProfiledSteps:
         """End recording and read it."""
         self._scopes.close()
-        tf.profiler.experimental.stop()
-        if self._folder is None:
+        kept, self._folder = self._folder, None
+        if kept is None:
             raise RuntimeError("the profiler was not started")
-        with self._folder as folder:
+        tf.profiler.experimental.stop()
+        with kept as folder:
             (path,) = Path(folder).rglob("*.xplane.pb")
             content = path.read_bytes()
         found = self._shares_of_instruction

@@ -12,18 +12,20 @@ import contextlib
 import copy
 import functools
 import itertools
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 
 from epochwise.measuring.clock import SPAN, HostClock
+from epochwise.measuring.compiled.torch import FUSED, REGION, CompiledKernels, compiled_kernels, looking_on, without_wrapper
 from epochwise.measuring.gate import ChangeCondition, Gate, StopTraining
 from epochwise.measuring.intervals import HostSpan, KernelEvent, typical_step
 from epochwise.measuring.measurement import DISPATCH, INPUT
 from epochwise.measuring.messages import Condition, ProfiledSteps
 from epochwise.measuring.places import Places, scope_name
-from epochwise.measuring.xplane import SCOPE, Place
+from epochwise.measuring.xplane import SCOPE, Place, Shares, pieces
 from epochwise.subjects.arrays import Dataset
 from epochwise.tracing.keras import StepHooks, intercept
 from epochwise.tracing.recorder import LOSS, OPTIMIZER, LayerRecorder
@@ -32,9 +34,7 @@ Loss = Callable[[Any, Any], Any]
 
 ATEN = "aten::"
 ALLOCATIONS = ("aten::empty", "aten::new_empty", "aten::resize_", "aten::set_")
-COMPILED = "cpp_"
-"""What the names of kernels begin with that ``torch.compile`` made."""
-KERNELS = (ATEN, COMPILED, "mkldnn::", "mkl::", "inductor::")
+KERNELS = (ATEN, "mkldnn::", "mkl::", "inductor::")
 INPUT_LOOP = "enumerate(DataLoader)"
 COMPUTE_THEMSELVES = ("aten::mkldnn_convolution", "aten::convolution_backward", "aten::_nnpack_spatial_convolution")
 """Registered as made of other operations, though they hand their work to a library themselves."""
@@ -56,6 +56,10 @@ class ScopeHooks(StepHooks):
         return scope
 
 
+_LEFT_RUNNING: dict[int, Any] = {}
+"""Profilers of training loops that were left in the midst, by thread."""
+
+
 class TorchRuntime:
     """What the gate needs of PyTorch, for Keras on PyTorch and for plain modules.
 
@@ -72,8 +76,10 @@ class TorchRuntime:
         self._device = _device_of(model)
         self._layers = layers
         self._places = places
+        self._compiled = compiled_kernels(model)
         self._scopes = contextlib.ExitStack()
         self._profile: Any = None
+        self._thread = 0
 
     def synchronize(self) -> None:
         """Wait until accelerators have finished; on the CPU there is nothing to wait for."""
@@ -81,13 +87,36 @@ class TorchRuntime:
             torch.accelerator.synchronize(self._device)
 
     def start_profiler(self) -> None:
-        """Record operations and, where there is an accelerator, its kernels."""
+        """Record operations and, where there is an accelerator, its kernels.
+
+        Raises:
+            RuntimeError: the user's own profiler is running; PyTorch would let ours begin, and the user's lose all it has.
+        """
+        if (left := _LEFT_RUNNING.pop(threading.get_ident(), None)) is not None:
+            left.stop()
+        if torch.autograd._profiler_enabled():
+            raise RuntimeError("PyTorch's profiler is running already")
         self._scopes.enter_context(self._layers())
         activities = [torch.profiler.ProfilerActivity.CPU]
         if self._device.type == "cuda":
             activities.append(torch.profiler.ProfilerActivity.CUDA)
         self._profile = torch.profiler.profile(activities=activities, acc_events=True)
         self._profile.start()
+        self._thread = threading.get_ident()
+
+    def cancel_profiler(self) -> None:
+        """End recording if it is under way, and forget it.
+
+        Only the thread that began it can end it; another leaves that to the next recording in that thread.
+        """
+        profile, self._profile = self._profile, None
+        if profile is None:
+            return
+        self._scopes.close()
+        if self._thread == threading.get_ident():
+            profile.stop()
+        else:
+            _LEFT_RUNNING[self._thread] = profile
 
     def annotate(self, name: str) -> contextlib.AbstractContextManager[object]:
         """A range of the host in the profile."""
@@ -105,10 +134,10 @@ class TorchRuntime:
         """End recording and read it."""
         self._profile.stop()
         self._scopes.close()
-        kernels, spans = _read_events(self._profile.events(), self._places)
+        kernels, spans = _read_events(self._profile.events(), self._places, self._compiled)
         self._profile = None
         step = typical_step(kernels, spans, steps)
-        return ProfiledSteps(self.tool, step.kernels, step.idle, step.stays, step.wall)
+        return ProfiledSteps(self.tool, step.kernels, step.idle, step.stays, step.wall, self._compiled.notes())
 
 
 def keras_runtime(
@@ -155,13 +184,13 @@ class ScopedLoss:
 @contextlib.contextmanager
 def module_layers(module: torch.nn.Module, loss: ScopedLoss, recorder: LayerRecorder) -> Iterator[None]:
     """Scopes for the modules inside a plain module and for its loss; its hooks are left as they were afterwards."""
-    names = {id(inner): name for name, inner in module.named_modules()}
+    names = {id(inner): without_wrapper(name) for name, inner in module.named_modules()}
     under_way: list[tuple[int, Any]] = []
 
     def before(inner: torch.nn.Module, inputs: Any) -> None:
         del inputs
         if id(inner) in names:
-            kind = type(inner).__name__
+            kind = type(getattr(inner, "_orig_mod", inner)).__name__
             path = names[id(inner)] or kind
             call = recorder.enter(id(inner), path, kind, path=path)
             scope = torch.profiler.record_function(scope_name(call))
@@ -186,7 +215,7 @@ def module_layers(module: torch.nn.Module, loss: ScopedLoss, recorder: LayerReco
         last.remove()
 
 
-def _read_events(events: list[Any], places: Places) -> tuple[list[KernelEvent], list[HostSpan]]:
+def _read_events(events: list[Any], places: Places, compiled: CompiledKernels) -> tuple[list[KernelEvent], list[HostSpan]]:
     """Every kernel in a recording (an accelerator's own if there is one), and the stays of the host."""
     ancestry = {id(event): [event.name, *(ancestor.name for ancestor in _ancestors(event))] for event in events}
     forward_scopes = _scopes_by_sequence(events, ancestry)
@@ -195,17 +224,25 @@ def _read_events(events: list[Any], places: Places) -> tuple[list[KernelEvent], 
     on_device = [event for event in events if event.device_type != torch.autograd.DeviceType.CPU]
     if on_device:
         return [KernelEvent(*_interval(event), event.name) for event in on_device], spans
-    found = []
+    regions = [event for event in host if event.name.startswith(REGION)]
+    told = compiled.places(regions, lambda event: _in_backward(ancestry[id(event)])) if regions else {}
+    found: list[KernelEvent] = []
     for event in host:
         names = ancestry[id(event)]
-        if not event.name.startswith(KERNELS) or not _is_kernel(event.name, bool(event.cpu_children)):
+        if not (id(event) in told or (event.name.startswith(KERNELS) and _is_kernel(event.name, bool(event.cpu_children)))):
             continue
         if any(name.startswith((INPUT_LOOP, SPAN)) for name in names):
             continue
-        place = _place(event, names, forward_scopes, places)
-        pieces = enumerate(_own_time(event))
-        found += [KernelEvent(start, end, event.name, *place, calls=int(number == 0)) for number, (start, end) in pieces]
+        shares = _told(event, told) or ((_place(event, names, forward_scopes, places), 1.0),)
+        name = match[1] if (match := FUSED.match(event.name)) else event.name
+        for number, (start, end) in enumerate(_own_time(event)):
+            found += pieces(start, end, name, shares, calls=int(number == 0))
     return found, spans
+
+
+def _told(event: Any, told: dict[int, Shares]) -> Shares:
+    """For whom an event inside a compiled graph works; empty where that is not known."""
+    return next((told[id(each)] for each in (event, *_ancestors(event)) if id(each) in told), ())
 
 
 def _span(event: Any, forward_scopes: dict[int, str], places: Places) -> Iterator[HostSpan]:
@@ -312,24 +349,25 @@ def train(
         gate: decides when steps run.
     """
     where = _device_of(module)
-    gate.begin()
-    try:
-        while True:
-            module.train()
-            total, samples = 0.0, 0
-            for step, (features, labels) in enumerate(_timed(batches, gate.clock)):
-                gate.before_step(step)
-                optimizer.zero_grad()
-                outputs = loss(module(features.to(where)), labels.to(where))
-                outputs.backward()
-                optimizer.step()
-                total += outputs.item() * len(labels)
-                samples += len(labels)
-            gate.epoch_ended({"loss": total / max(1, samples)})
-    except ChangeCondition:
-        raise
-    except StopTraining:
-        return
+    with looking_on(module):
+        gate.begin()
+        try:
+            while True:
+                module.train()
+                total, samples = 0.0, 0
+                for step, (features, labels) in enumerate(_timed(batches, gate.clock)):
+                    gate.before_step(step)
+                    optimizer.zero_grad()
+                    outputs = loss(module(features.to(where)), labels.to(where))
+                    outputs.backward()
+                    optimizer.step()
+                    total += outputs.item() * len(labels)
+                    samples += len(labels)
+                gate.epoch_ended({"loss": total / max(1, samples)})
+        except ChangeCondition:
+            raise
+        except StopTraining:
+            return
 
 
 @contextlib.contextmanager

@@ -9,8 +9,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from epochwise.measuring.growing import growth_of
+from epochwise.measuring.growing import Course, growth_of
 from epochwise.measuring.measurement import (
+    DENORMALS_OUT,
     TURN,
     Block,
     EpochEnd,
@@ -75,6 +76,7 @@ class Track:
         self.notes: list[str] = list(loaded.notes)
         self.probes: list[Probe] = []
         self.resident: list[int] = []  # after each block
+        self.paces: list[float] = []  # after each block
         self.found: dict[str, float] = {}
 
     @property
@@ -138,15 +140,17 @@ class Track:
         if steps < self.steps_per_epoch and steps > self.left_in_epoch:
             self.turn()
 
-    def block(self, since: float) -> None:
-        """One undisturbed block."""
+    def block(self, since: float, *, inspect: bool = False) -> None:
+        """One undisturbed block; with ``inspect`` the model is looked into afterwards."""
         lead_in = 1 if self.whole_epochs else self.lead_in
         self.make_room(lead_in + self.block_steps)
         started_at = time.monotonic() - since
-        paused = self.go(lead_in, self.block_steps)
+        paused = self.go(lead_in, self.block_steps, inspect=inspect)
+        self.found = paused.found or self.found
         self.blocks.append(Block(started_at, self.block_steps, paused.seconds))
         self.hosts.append(paused.host)
         self.resident.append(paused.resident_bytes)
+        self.paces.append(paused.pace_seconds)
         self.step_seconds = float(np.median([block.step_seconds for block in self.blocks]))
 
     def profile(self, steps: int) -> None:
@@ -212,6 +216,23 @@ class Track:
         rest = self.turn_seconds - math.fsum(time_.seconds for time_ in told)
         return (*usual, *told, HostTime(TURN, True, max(0.0, rest)))
 
+    def course(self, others: Sequence[Sequence[float]]) -> Course:
+        """What was seen block by block, and step times of the models measured in turn with it."""
+        tried = next((probe for probe in self.probes if probe.name == DENORMALS_OUT), None)
+        hosts = [
+            {time_.place: time_.seconds / block.steps for time_ in times if not time_.in_turn}
+            for block, times in zip(self.blocks, self.hosts, strict=True)
+        ]
+        return Course(
+            steps=[block.step_seconds for block in self.blocks],
+            resident=self.resident,
+            paces=self.paces,
+            hosts=hosts,
+            found=self.found,
+            denormals_cost=None if tried is None else tried.seconds_per_step.high < tried.usual_seconds_per_step,
+            others=others,
+        )
+
     @property
     def stalls(self) -> list[float]:
         """Turns that took much longer than usual."""
@@ -249,7 +270,7 @@ def record(track: Track, pairs: int, others: Sequence[Sequence[float]] = ()) -> 
             f" ({max(track.stalls):.2g} s at most, where {track.turn_seconds:.2g} s is usual)."
             " The seconds per epoch hold a usual turn."
         )
-    grown = growth_of([block.step_seconds for block in track.blocks], track.resident, track.found, others)
+    grown = growth_of(track.course(others))
     if grown is not None:
         notes.append(
             f"Steps of {track.player.name} grew slower while being measured, by {grown.share:.0%} from first to last quarter"

@@ -22,11 +22,11 @@ PR_SET_PDEATHSIG = 1
 
 
 class ConnectionChannel:
-    """A channel over a connection: JSON, one message at a time."""
+    """A channel over a connection: one message at a time, as MessagePack, which unlike JSON has numbers that are none."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
+        self._decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 
     def receive(self) -> Request:
         """Wait for the next request; the end of the connection is the end of the session."""
@@ -38,7 +38,7 @@ class ConnectionChannel:
     def send(self, reply: Reply) -> None:
         """Answer."""
         try:
-            self._connection.send_bytes(msgspec.json.encode(reply))
+            self._connection.send_bytes(msgspec.msgpack.encode(reply))
         except OSError:
             raise StopTraining from None
 

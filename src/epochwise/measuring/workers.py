@@ -58,7 +58,7 @@ class Worker(Player):
     def close(self) -> None:
         """End the process: ask, then kill."""
         with contextlib.suppress(OSError):
-            self._connection.send_bytes(msgspec.json.encode(Stop()))
+            self._connection.send_bytes(msgspec.msgpack.encode(Stop()))
         with contextlib.suppress(OSError):
             self._connection.close()
         try:

@@ -133,7 +133,7 @@ def _device_event(
 ) -> Iterator[KernelEvent]:
     operation, made_from = event.stats.get("hlo_op"), event.stats.get("tf_op")
     if operation is not None:
-        yield from _pieces(event.start, event.end, str(operation), instruction(str(operation)))
+        yield from pieces(event.start, event.end, str(operation), instruction(str(operation)))
     elif made_from is not None:
         yield KernelEvent(event.start, event.end, event.name, *node(str(made_from).partition(":")[0]))
     else:
@@ -157,13 +157,13 @@ def _hlo_events(events: Iterable[TraceEvent], shares_of: Callable[[str], Shares]
         called = bisect.bisect_right(python, event.start)
         if CALLBACK not in event.name and called < len(python) and python[called] < end:
             end = python[called]  # its end is told late: what comes next runs Python on the thread that would tell it
-        found += _pieces(event.start, end, instruction, shares_of(instruction))
+        found += pieces(event.start, end, instruction, shares_of(instruction))
     return found
 
 
-def _pieces(start: float, end: float, name: str, shares: Shares) -> Iterator[KernelEvent]:
+def pieces(start: float, end: float, name: str, shares: Shares, calls: int = 1) -> Iterator[KernelEvent]:
     """A kernel that works for several layers, as one piece after another, each as long as its share."""
-    length, calls = end - start, 1
+    length = end - start
     for (layer, phase), share in shares or ((NOWHERE, 1.0),):
         yield KernelEvent(start, start + share * length, name, layer, phase, calls)
         start, calls = start + share * length, 0

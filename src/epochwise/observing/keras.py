@@ -21,6 +21,7 @@ from epochwise.measuring.keras import told
 from epochwise.measuring.measure import Measured
 from epochwise.measuring.messages import Loaded
 from epochwise.measuring.places import Places
+from epochwise.observing.frames import Running
 from epochwise.observing.observer import Observer
 from epochwise.observing.unknown import no_counts
 from epochwise.tracing.calls.keras import patched
@@ -39,7 +40,8 @@ class Explain(keras.callbacks.Callback):
         print(explain.explanation.answer)
 
     It needs at least two epochs, or some hundred steps. It waits for the device about five times a second, and profiles some
-    steps once; apart from that training runs as it would without it.
+    steps once; apart from that training runs as it would without it. When ``fit`` is left by an exception or Ctrl-C, of which
+    Keras tells no callback, nothing is explained, and all that was put around Keras is gone within a second.
 
     Args:
         profile: whether some steps are profiled. Without, layers and kernels are not told apart.
@@ -56,13 +58,14 @@ class Explain(keras.callbacks.Callback):
         self._verbose = verbose
         self._open = contextlib.ExitStack()
         self._observer: Observer | None = None
+        self._running: Running | None = None
         self._batch_size: int | None = None
         self._sample: Any = None
         self._notes: list[str] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Begin to look."""
-        self._open.close()
+        self._give_up()
         model = self.model
         backend = keras.backend.backend()
         module = import_module(f"epochwise.measuring.{backend}")
@@ -75,7 +78,16 @@ class Explain(keras.callbacks.Callback):
             )
         model._epochwise_seen = True
         steps = self.params.get("steps")
-        self._observer = Observer(_loaded(model, backend, module, steps or UNKNOWN_STEPS), runtime, profile=self._profile)
+        self._open = around = contextlib.ExitStack()
+        around.callback(runtime.cancel_profiler)
+        self._running = Running("fit")
+        self._observer = Observer(
+            _loaded(model, backend, module, steps or UNKNOWN_STEPS),
+            runtime,
+            profile=self._profile,
+            running=self._running,
+            left=around.close,
+        )
         gate = self._observer.gate
         self._open.enter_context(scopes)
         self._open.enter_context(told(model, _kinds(keras.callbacks.Callback) - {type(self)}, gate, self._see_first))
@@ -94,11 +106,20 @@ class Explain(keras.callbacks.Callback):
                 {name: float(value) for name, value in (logs or {}).items() if not name.startswith("val_")}
             )
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Put everything together."""
+    def _give_up(self) -> Observer | None:
+        """End what is left of a training, if there is one."""
         self._open.close()
         observer, self._observer = self._observer, None
-        measurement = None if observer is None else observer.finish()
+        if observer is not None:
+            observer.end()
+        return observer
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Put everything together."""
+        observer = self._give_up()
+        if self._running is not None:
+            self._running.forget()
+        measurement = None if observer is None else observer.measurement()
         if observer is None or measurement is None:
             self._say("Too few steps were trained to explain them: at least two epochs, or some hundred steps, are needed.")
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
@@ -16,7 +17,7 @@ from epochwise.machines.load import OtherLoad
 from epochwise.measuring.gate import Gate, Runtime
 from epochwise.measuring.measure import LOAD_WORTH_SAYING_CORES, PROFILE_ROUNDS
 from epochwise.measuring.measurement import Measurement
-from epochwise.measuring.messages import Go, Load, Loaded, Reply, Request
+from epochwise.measuring.messages import Go, Load, Loaded, Paused, Reply, Request, Start
 from epochwise.measuring.players import Player
 from epochwise.measuring.track import Track, record
 from epochwise.measuring.worker import ConnectionChannel
@@ -26,14 +27,32 @@ BLOCK_SECONDS = 0.2
 BLOCKS_BEFORE_PROFILE = 5
 PROFILED_SECONDS = 0.3
 FEWEST_PROFILED, MOST_PROFILED = 4, 40
+LOOK_INTO_AT = 16
+"""Blocks after which the model is looked into for denormal weights; again after twice as many, and so on."""
 FOR_EVER = 1_000_000_000
 GRACE_SECONDS = 10.0
+LOOK_SECONDS = 0.25
+"""How often it is looked whether the loop is still there."""
 
 
 class _Loop(Player):
     """The loop as the thread beside it sees it."""
 
     in_other_process = False
+
+    def __init__(self, load: Load, connection: Connection, running: Callable[[], bool]) -> None:
+        super().__init__(load, connection)
+        self._running = running
+
+    def answer(self) -> Loaded | Paused:
+        """Wait for the loop to come back, as long as it is there."""
+        try:
+            while not self._connection.poll(LOOK_SECONDS):
+                if not self._running():
+                    raise self._ended()
+        except OSError:
+            raise self._ended() from None
+        return super().answer()
 
     def close(self) -> None:
         """Nothing to end: the loop is the user's."""
@@ -45,12 +64,17 @@ class _Loop(Player):
 class _Channel(ConnectionChannel):
     """The loop's side. When nobody tells it what to do, it goes on for ever: it must never stop the user's training."""
 
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._begun = False
+
     def receive(self) -> Request:
         """The next request."""
+        begun, self._begun = self._begun, True
         try:
             return super().receive()
         except Exception:
-            return Go(0, FOR_EVER)
+            return Go(0, FOR_EVER) if begun else Start()
 
     def send(self, reply: Reply) -> None:
         """Answer, if anybody listens."""
@@ -67,15 +91,26 @@ class Observer:
         loaded: what is known of the model.
         runtime: the framework.
         profile: whether some steps are profiled.
+        running: whether the loop is still there; one that is left by an exception tells nobody.
+        left: called from the thread beside the loop when it finds that the loop was left.
     """
 
-    def __init__(self, loaded: Loaded, runtime: Runtime, *, profile: bool = True) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        runtime: Runtime,
+        *,
+        profile: bool = True,
+        running: Callable[[], bool] = lambda: True,
+        left: Callable[[], None] = lambda: None,
+    ) -> None:
         ours, theirs = Pipe()
         self._theirs = theirs
         self._others = OtherLoad()
         self._profile = profile
         self._began = time.monotonic()
-        self.track = Track(_Loop(_load(loaded), ours), loaded)
+        self._running, self._left = running, left
+        self.track = Track(_Loop(_load(loaded), ours, running), loaded)
         self.gate = Gate(_Channel(theirs), runtime, None)
         self._ours: Connection = ours
         self._thread = threading.Thread(target=self._drive, name="epochwise", daemon=True)
@@ -89,6 +124,8 @@ class Observer:
             return
         finally:
             self._ours.close()
+            if not self._running():
+                self._left()
 
     def _drive_on(self) -> None:
         track = self.track
@@ -96,25 +133,31 @@ class Observer:
         blocks = 0
         while True:
             track.block_steps = max(1, min(round(BLOCK_SECONDS / track.step_seconds), track.steps_per_epoch - 2))
-            track.block(self._began)
             blocks += 1
+            track.block(self._began, inspect=blocks >= LOOK_INTO_AT and blocks & (blocks - 1) == 0)
             if self._profile and blocks >= BLOCKS_BEFORE_PROFILE and track.profiler_works and not track.profiles:
                 steps = round(PROFILED_SECONDS / track.step_seconds)
                 for _ in range(PROFILE_ROUNDS):
                     if track.profiler_works:
                         track.profile(max(FEWEST_PROFILED, min(MOST_PROFILED, steps, track.steps_per_epoch - 2)))
 
-    def finish(self) -> Measurement | None:
-        """The measurement, when the loop is over; ``None`` where too little was seen."""
+    def end(self) -> None:
+        """The loop is over."""
         self._theirs.close()
         self._thread.join(GRACE_SECONDS)
+
+    def measurement(self) -> Measurement | None:
+        """What was seen, when the loop is over; ``None`` where that is too little."""
         track = self.track
         if not track.blocks:
             return None
         others = self._others.processors()
         notes = []
         if others > LOAD_WORTH_SAYING_CORES:
-            notes.append(f"Other programs used {others:.1f} cores meanwhile; intervals are wider than on a quiet machine.")
+            notes.append(
+                f"Other programs used {others:.1f} cores meanwhile{self._others.names()};"
+                " intervals are wider than on a quiet machine."
+            )
         return Measurement(
             models=(record(track, len(track.blocks)),),
             ratio=None,

@@ -86,6 +86,7 @@ class Watch:
         self._observer: Observer | None = None
         self._runtime: Any = None
         self._steps = 0
+        self._saw_batches = False
         self._found: Explanation | None = None
         self._why_not = "the loop is not over yet"
 
@@ -135,6 +136,7 @@ class Watch:
         if observer is None:
             yield from loader
             return
+        self._saw_batches = True
         clock = observer.gate.clock
         with clock.stay(INPUT):
             iterator = iter(loader)
@@ -147,7 +149,11 @@ class Watch:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         observer, self._observer = self._observer, None
-        measurement = None if observer is None else observer.finish()
+        measurement = None
+        if observer is not None:
+            observer.end()
+            self._runtime.cancel_profiler()
+            measurement = observer.measurement()
         if not self._steps:
             self._why_not = "the loop never called w.step()"
         elif measurement is None:
@@ -187,6 +193,12 @@ class Watch:
         notes = []
         if self._model is None:
             notes.append("No model was given to watch(), so layers are not told apart.")
+        if not self._saw_batches:
+            notes.append("The loop did not go through w.batches(loader), so it is not known how long it waits for its data.")
+        if self._framework == "jax" and self._runtime.newest is None:
+            notes.append(
+                "w.step() was given no result, so work that JAX had not finished could not be waited for; w.step(loss) does it."
+            )
         return notes
 
     def _loaded(self, module: Any) -> Loaded:

@@ -99,7 +99,7 @@ def patched(owner: type, name: str, around: Callable[..., Any]) -> Iterator[None
         yield
     finally:
         with _PATCHES_LOCK:
-            patch.wrappers[thread].pop()
+            patch.wrappers[thread].remove(around)  # not always the newest: a training that was left may be noticed late
             if not patch.wrappers[thread]:
                 del patch.wrappers[thread]
             if not patch.wrappers:

@@ -1,0 +1,1 @@
+"""Kernels that a framework's compiler made of several layers."""

@@ -1,0 +1,107 @@
+"""Trainings that go wrong under ``Explain``: left in the midst, diverged, or with the user's own profiler running."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+CODE = """
+import json, sys, tempfile, threading, time
+import keras, numpy as np
+import epochwise
+from epochwise.tracing.calls.keras import _PATCHES
+
+backend = keras.backend.backend()
+found = {}
+
+class Leave(keras.callbacks.Callback):
+    def __init__(self, while_profiling, error):
+        super().__init__()
+        self.while_profiling, self.error, self.seen = while_profiling, error, 0
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen += 1
+        profiling = explain._observer.gate.clock.annotate is not None
+        if profiling if self.while_profiling else self.seen == 70:
+            raise self.error
+
+def build():
+    model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(32, activation="relu"), keras.layers.Dense(4)])
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    return model
+
+x, y = np.random.rand(1600, 16).astype("float32"), np.random.rand(1600, 4).astype("float32")
+before = keras.layers.Layer.__call__, keras.Model.evaluate
+for name, error, while_profiling in (("error", ZeroDivisionError, False), ("interrupt", KeyboardInterrupt, True)):
+    explain = epochwise.callbacks.Explain(verbose=False)
+    try:
+        build().fit(x, y, epochs=500, verbose=0, callbacks=[explain, Leave(while_profiling, error)])
+    except error:
+        found[name] = True
+    until = time.monotonic() + 20
+    while (_PATCHES or any(thread.name == "epochwise" for thread in threading.enumerate())) and time.monotonic() < until:
+        time.sleep(0.05)
+    found[f"patches after {name}"] = len(_PATCHES)
+    found[f"threads after {name}"] = sum(thread.name == "epochwise" for thread in threading.enumerate())
+found["as before"] = before == (keras.layers.Layer.__call__, keras.Model.evaluate)
+
+explain = epochwise.callbacks.Explain(verbose=False)
+diverging = build()
+diverging.fit(x, y * np.inf, epochs=12, verbose=0, callbacks=[explain])
+model = explain.explanation.model
+found["profiled"] = model.measurement.profile is not None
+found["diverged"] = [note for note in model.measurement.notes if "not a number" in note or "diverged" in note]
+found["seconds"] = model.epoch_seconds.median
+
+folder = tempfile.mkdtemp()
+if backend == "torch":
+    import torch
+    users = torch.profiler.profile()
+    start, stop = users.start, users.stop
+elif backend == "jax":
+    import jax
+    start, stop = (lambda: jax.profiler.start_trace(folder)), jax.profiler.stop_trace
+else:
+    import tensorflow as tf
+    start, stop = (lambda: tf.profiler.experimental.start(folder)), tf.profiler.experimental.stop
+explain = epochwise.callbacks.Explain(verbose=False)
+start()
+build().fit(x, y, epochs=8, verbose=0, callbacks=[explain])
+stop()
+model = explain.explanation.model
+found["theirs"] = backend != "torch" or len(users.events()) > 100
+found["notes"] = model.measurement.notes
+factors = model.factors
+found["without a profile"] = [model.measurement.profile is None, model.busy_seconds, factors.kernels, factors.waiting]
+found["causes"] = [cause.name for cause in model.causes]
+found["answer"] = explain.explanation.answer
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    "backend", [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("tensorflow", "jax", "torch")]
+)
+def test_what_goes_wrong_is_survived_and_said(backend: str) -> None:
+    """After an error or Ctrl-C, even in a profile, Keras is as it was; NaN is said; the user's profiler keeps what it has."""
+    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-W", "ignore", "-c", CODE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+    for name in ("error", "interrupt"):
+        assert found[name]
+        assert (found[f"patches after {name}"], found[f"threads after {name}"]) == (0, 0)
+    assert found["as before"]
+    assert found["profiled"], "the profiler of the training that was left is still running"
+    assert found["diverged"]
+    assert found["seconds"] > 0
+    assert found["theirs"]
+    assert found["without a profile"] == [True, None, None, None]
+    assert any("profiler could not be used" in note for note in found["notes"])
+    assert "kernel path or per-step overhead" in found["causes"]
