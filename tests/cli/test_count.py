@@ -117,6 +117,26 @@ def test_memory_and_optimizer():
     assert "Not even a batch of 1 fits into 1 kB" in done.stdout
 
 
+def test_a_batch_that_is_refused_while_the_largest_is_looked_for(tmp_path):
+    """The counts are shown all the same, with the batch that the model does not take and why."""
+    path = tmp_path / "pairs.py"
+    path.write_text(
+        "import torch\n"
+        "class Pairs(torch.nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        if len(x) % 2:\n"
+        "            raise ValueError('pairs are needed')\n"
+        "        return super().forward(x.flatten(1))\n"
+        "def build_model():\n"
+        "    return Pairs(784, 10)\n"
+    )
+    done = run(f"{path}:build_model", "--input-shape", "28,28", "--classes", "10", "--memory", "1MiB")
+    assert done.exit_code == 0, done.stdout
+    assert "7,840 MACs" in done.stdout
+    assert "The largest batch was not found" in done.stdout
+    assert "pairs are needed" in " ".join(done.stdout.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

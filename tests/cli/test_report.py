@@ -123,3 +123,16 @@ def test_it_imports_no_framework_and_no_picture_library(result):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == "[]\n"
+
+
+def test_a_count_with_other_columns_and_another_order(tmp_path):
+    """As ``epochwise count`` would have shown it; of another kind of record they are refused."""
+    path = tmp_path / "count.json"
+    path.write_text(samples.cnn().to_json())
+    done = run(path, "--columns", "bytes", "--sort", "bytes", "--depth", "1")
+    assert done.returncode == 0, done.stderr
+    assert "Layers  by bytes" in done.stdout
+    path.write_text(samples.MACHINE.to_json())
+    refused = run(path, "--columns", "bytes")
+    assert refused.returncode != 0
+    assert "no table of layers" in refused.stderr

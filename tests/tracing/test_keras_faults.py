@@ -49,7 +49,7 @@ def test_the_layer_that_raises_is_named(backend, name, kind, layer):
     """By its path, also inside a nested model, with what it said and the usual cause."""
     fault = told(backend)[name]
     assert fault["error"] == kind
-    assert fault["what"].endswith(f"\nLayer: {layer}")
+    assert f"\nLayer: {layer}\nLine: " in fault["what"]
     assert fault["cause"]
     assert ("99" if name != "buggy" else "KeyError on float32[4, 6]: no such head\n") in fault["what"]
 

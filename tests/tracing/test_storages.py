@@ -91,3 +91,35 @@ def test_a_module_that_uses_torch_func_is_counted():
 
     trace = trace_model(Slope(), 4, torch.zeros(4, 6), torch.zeros(4, 2))
     assert any(storage.kept and storage.born is not None for storage in trace.storages)
+
+
+class _Doubled(torch.autograd.Function):
+    """Keeps what it gives, and makes nodes of its own on the way."""
+
+    @staticmethod
+    def forward(ctx, x):
+        with torch.enable_grad():
+            (x.detach().requires_grad_() * 3).sum()
+        doubled = 2 * x
+        ctx.save_for_backward(doubled)
+        return doubled
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (doubled,) = ctx.saved_tensors
+        return gradient * 2 + 0 * doubled
+
+
+def test_what_a_function_keeps_of_its_own_results_goes_with_it():
+    """Its node holds the result and the result its node; both are let go in the backward pass."""
+
+    class Doubles(torch.nn.Linear):
+        def forward(self, x):
+            return _Doubled.apply(super().forward(x)).sin()
+
+    trace = trace_model(Doubles(6, 2), 4, torch.zeros(4, 6), torch.zeros(4, 2))
+    place = next(place for place, operation in enumerate(trace.operations) if operation.name == "aten.sin") - 1
+    assert trace.operations[place].name == "aten.mul"
+    (doubled,) = [storage for storage in trace.storages if storage.born == place]
+    assert doubled.kept
+    assert doubled.freed is not None

@@ -194,6 +194,10 @@ def test_accumulated_and_clipped_gradients():
     weights = D * D + D + 2 * D + 2
     update = sum(row.update.other_flops for row in counts.layers)
     assert update >= sum(row.update.other_flops for row in plain.layers) + 3 * weights  # square, sum, scale
+    before, clipped = ({row.name: row.update.other_flops for row in one.layers} for one in (plain, counts))
+    assert clipped["0"] >= before["0"] + 2 * (D * D + D)  # its own norm, and what it is scaled by
+    assert clipped["2"] >= before["2"] + 2 * (2 * D + 2)
+    assert clipped["(optimizer)"] < weights  # the norm of the norms
     assert {operation.phase for operation in trace_model(net(), B, X, Y, step=accumulating).operations} == {
         "forward",
         "backward",
@@ -363,8 +367,39 @@ def test_outputs_without_a_loss_are_named(y):
     assert str(raised.value).count("\n") == 2
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.LBFGS, torch.optim.SparseAdam])
-def test_optimizers_of_another_kind_are_refused_by_name(optimizer):
-    """A closure, or sparse gradients."""
-    with pytest.raises(TracingError, match=optimizer.__name__):
+@pytest.mark.parametrize(
+    ("optimizer", "works"), [(torch.optim.LBFGS, "count one evaluation"), (torch.optim.SparseAdam, "torch.optim.Adam")]
+)
+def test_optimizers_of_another_kind_are_refused_by_name(optimizer, works):
+    """A closure, or sparse gradients, and what can be counted instead."""
+    with pytest.raises(TracingError, match=rf"(?s){optimizer.__name__}.*What works: .*{works}"):
         count(net(), B, X, Y, optimizer=optimizer)
+
+
+def packs(h):
+    return torch.nn.utils.rnn.pack_padded_sequence(h, torch.full((B,), D), batch_first=True)
+
+
+def nests(h):
+    return torch.nested.nested_tensor([h[0], h[1, :2]], layout=torch.jagged)
+
+
+@pytest.mark.parametrize(("function", "works"), [(packs, "without packing"), (selects, "keep the size"), (nests, "padded")])
+def test_lengths_in_the_data_are_refused_with_what_can_be_counted(function, works):
+    """Not only that the step depends on its data, but what to count in its place."""
+    module = nn.Sequential(nn.Linear(D, D), Calls(lambda parts, x: function(parts[0](x)), nn.Linear(D, 2)))
+    with pytest.raises(TracingError, match=rf"(?s)Layer: 1 \(Calls\).*What works: .*{works}"):
+        count(module, B, X, Y)
+
+
+@pytest.mark.parametrize("lengths", [((5,) * B, (2,) * B), (torch.full((B,), 5), torch.full((B,), 2))])
+def test_ctc_is_refused_with_a_loss_that_can_be_counted(lengths):
+    """Its lengths in tensors or not; and what the message proposes is counted: a product for each of 5 places."""
+
+    def loss(made, labels):
+        return F.ctc_loss(made.log_softmax(-1).transpose(0, 1), labels, *lengths)
+
+    x, y = torch.zeros(B, 5, D), torch.ones(B, 2, dtype=torch.long)
+    with pytest.raises(TracingError, match=r"(?s)ctc_loss.*loss=lambda made, y: made\.mean\(\)"):
+        count(nn.Linear(D, 4), B, x, y, loss=loss)
+    assert count(nn.Linear(D, 4), B, x, y, loss=lambda made, y: made.mean()).per_sample.forward_macs == 5 * D * 4

@@ -34,6 +34,25 @@ if TYPE_CHECKING:
     from epochwise.subjects.loading import Subject
     from epochwise.subjects.models import ModelSpec
 
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        help="Figures in the table of layers, with commas between: parameters, reuse, macs, weight-gradient-macs,"
+        " input-gradient-macs, training-macs, activations, flops, training-flops, other-flops, forward-bytes,"
+        " backward-bytes, update-bytes, bytes, calls.",
+        metavar="NAMES",
+    ),
+]
+Sort = Annotated[
+    str | None,
+    typer.Option("--sort", help="Order of the layers: name, or a column, largest first; else as executed.", metavar="NAME"),
+]
+Depth = Annotated[
+    int | None,
+    typer.Option("--depth", help="Levels of nested models to show; deeper ones are added up.", min=1, metavar="N"),
+]
+
 _STEPS = 3
 """Of the progress of one model: loading, counting, the largest batch."""
 
@@ -80,24 +99,9 @@ def count(
         str | None,
         typer.Option("--memory", help="Find the largest batch that fits into this much memory, as 8GiB.", metavar="SIZE"),
     ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            "--columns",
-            help="Figures in the table of layers, with commas between: parameters, reuse, macs, weight-gradient-macs,"
-            " input-gradient-macs, training-macs, activations, flops, training-flops, other-flops, forward-bytes,"
-            " backward-bytes, update-bytes, bytes, calls.",
-            metavar="NAMES",
-        ),
-    ] = None,
-    sort: Annotated[
-        str | None,
-        typer.Option("--sort", help="Order of the layers: name, or a column, largest first; else as executed.", metavar="NAME"),
-    ] = None,
-    depth: Annotated[
-        int | None,
-        typer.Option("--depth", help="Levels of nested models to show; deeper ones are added up.", min=1, metavar="N"),
-    ] = None,
+    columns: Columns = None,
+    sort: Sort = None,
+    depth: Depth = None,
     seed: Seed = 0,
     json: JsonFile = None,
     csv: Annotated[
@@ -113,7 +117,7 @@ def count(
     check_outputs(force, json, csv, report)
     memory_bytes = parse_memory(memory) if memory else None
     shape = parse_shape(input_shape) if input_shape else None
-    view = _view(columns, sort, depth)
+    view = layer_view(columns, sort, depth)
     from epochwise.subjects.backends import choose_backend
     from epochwise.subjects.models import parse_model
 
@@ -129,7 +133,7 @@ def count(
     _deliver(counted, view, json=json, csv=csv, report=report, force=force)
 
 
-def _view(columns: str | None, sort: str | None, depth: int | None) -> View:
+def layer_view(columns: str | None, sort: str | None, depth: int | None) -> View:
     """The options about the table of layers."""
     from epochwise.reporting.layers import BY_STEP, COLUMNS, ORDERS, USUAL, View
 
@@ -169,16 +173,27 @@ def _counted(spec: ModelSpec, name: str, wanted: _Request, progress: Callable[[f
         return counts
     from msgspec.structs import replace
 
-    return replace(counts, largest_batch=_largest_batch(subject, counts, wanted.memory, progress))
+    from epochwise.errors import ModelDoesNotFitError, ModelFailedError, TracingError
+
+    tried = [counts.batch_size]
+    try:
+        return replace(counts, largest_batch=_largest_batch(subject, counts, wanted.memory, progress, tried))
+    except (ModelDoesNotFitError, ModelFailedError, TracingError) as error:
+        reason = error.what.splitlines()[0]
+        note = f"The largest batch was not found, because the model takes no batch of {tried[-1]:,}: {reason}"
+        return replace(counts, notes=(*counts.notes, note))
 
 
-def _largest_batch(subject: Subject, counts: Counts, memory: int, progress: Callable[[float, str], None]) -> LargestBatch:
-    """The answer to ``--memory``: steps of other batch sizes are traced until it is found."""
+def _largest_batch(
+    subject: Subject, counts: Counts, memory: int, progress: Callable[[float, str], None], tried: list[int]
+) -> LargestBatch:
+    """The answer to ``--memory``: steps of other batch sizes, which are put into ``tried``, are traced until it is found."""
     from epochwise.counting import largest_batch, peak_bytes
 
     def peak_at(batch_size: int) -> int:
         if batch_size == counts.batch_size:
             return counts.memory_bytes.peak
+        tried.append(batch_size)
         progress(2, f"tracing a step of {subject.name} with a batch of {batch_size:,}")
         return peak_bytes(subject.model, batch_size, subject.x, subject.y, loss=subject.loss, optimizer=subject.optimizer)
 

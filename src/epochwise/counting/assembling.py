@@ -5,7 +5,8 @@ none of them, ``(step)``. A container, such as the model itself, has a row only 
 totals are the sums of the rows.
 
 Forward and backward work is on the row of the layer call that it belongs to. The optimizer's work is on the row of the layer
-whose weight it updates; what concerns no weight, or several layers at once, is on ``(optimizer)``.
+whose weight it updates; what concerns no weight, or several layers at once, such as the norm of all gradients, is on
+``(optimizer)``.
 
 ``activation_elements`` of a row: elements of the tensors that its calls' own forward operations write and that leave the call
 (as an output, or into another layer or the loss); see :mod:`epochwise.counting.traffic`. So a layer's output counts once, with
@@ -250,13 +251,23 @@ def _updated_layers(flow: Flow) -> dict[int, int]:
     for place, operation in enumerate(flow.trace.operations):
         if operation.phase != "update":
             continue
-        layers = {layer for value in operation.inputs for layer in about.get(flow.root[value], ())}
+        layers = _layers_read(flow, operation, about)
         for output in operation.outputs:
             about[flow.root[output]] = layers
         only = next(iter(layers)) if len(layers) == 1 else None
         if only is not None:
             found[place] = only
     return found
+
+
+def _layers_read(flow: Flow, operation: Operation, about: dict[int, set[int | None]]) -> set[int | None]:
+    """The layers whose weights an operation of the update works on.
+
+    A single number, such as the norm of all gradients that they are clipped by, only scales what it meets.
+    """
+    roots = [flow.root[value] for value in operation.inputs]
+    arrays = {layer for root in roots if flow.trace.values[root].shape for layer in about.get(root, ())}
+    return arrays or {layer for root in roots for layer in about.get(root, ())}
 
 
 def _add_borders(flow: Flow, rows: _Rows) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 from keras.src.backend.common import global_state  # where Keras keeps the seeds of layers without their own
 
-from epochwise.tracing.batches.keras import batch_specs, prepare, short_message
+from epochwise.tracing.batches.keras import batch_specs, prepare, step_message
 from epochwise.tracing.calls.keras import layer_of, name_layer, patched
 from epochwise.tracing.recorder import LOSS, METRICS, OPTIMIZER, LayerRecorder
 
@@ -27,7 +27,7 @@ __all__ = [
     "layer_of",
     "owner_of_weights",
     "prepare",
-    "short_message",
+    "step_message",
     "unchanged",
 ]
 

@@ -120,6 +120,10 @@ class LayerRecorder:
         """Number of the layer that a call is of."""
         return self._layer_of_call[call]
 
+    def is_leaf(self, layer: int) -> bool:
+        """Whether a layer has called no other so far."""
+        return self._layers[layer].leaf
+
     def is_part(self, call: int, part: str) -> bool:
         """Whether a call is of this part of the step, or was opened inside one."""
         at: int | None = call

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from epochwise.errors import TracingError
 from epochwise.tracing.graphs.tensorflow import GraphReader, Origin
-from epochwise.tracing.keras import StepHooks, intercept, owner_of_weights, prepare, short_message, unchanged
+from epochwise.tracing.keras import StepHooks, intercept, owner_of_weights, prepare, step_message, unchanged
 from epochwise.tracing.recorder import OPTIMIZER, LayerRecorder, TraceBuilder
 from epochwise.tracing.trace import Trace
 
@@ -56,8 +56,7 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
             concrete = step.get_concrete_function(*specs)
         except Exception as error:
             raise TracingError(
-                f"The training step of model {model.name!r} could not be traced on TensorFlow: "
-                f"{type(error).__name__}: {short_message(error)}",
+                f"The training step of model {model.name!r} could not be traced on TensorFlow: " + step_message(error),
                 cause="the step does something that tf.function cannot trace, such as Python decisions on a tensor's value",
                 remedy="check that the model trains: model.fit(x[:32], y[:32])",
             ) from error

@@ -398,14 +398,24 @@ def _first_optimizer_step(module: Any, optimizer: Any, fake: FakeTensorMode) -> 
         try:
             made.step()
         except (RuntimeError, TypeError) as error:
-            raise TracingError(
-                f"Optimizer {type(made).__name__} cannot take an ordinary step: {error}",
-                cause="it needs a closure, or another kind of gradients",
-                remedy="give another optimizer, such as torch.optim.SGD",
-            ) from error
+            raise _refused(made, error) from error
         for parameter in module.parameters():
             parameter.grad = None
     return made
+
+
+def _refused(optimizer: Any, error: Exception) -> TracingError:
+    """What to say of an optimizer that does not take an ordinary step."""
+    cause, remedy = "it needs another kind of step or of gradients", "count with another optimizer, such as torch.optim.SGD"
+    if "closure" in str(error):
+        cause = "its step evaluates the model again and again, as often as its line search asks for, which depends on the data"
+        remedy = "count one evaluation, with optimizer=torch.optim.SGD, and multiply by how many there are"
+    elif "dense gradients" in str(error):
+        cause = "it takes sparse gradients alone, which torch.nn.Embedding(sparse=True) gives, and here gradients are dense"
+        remedy = "count with optimizer=torch.optim.Adam, whose update also touches the rows that a batch does not use"
+    return TracingError(
+        f"Optimizer {type(optimizer).__name__} cannot take an ordinary step: {error}", cause=cause, remedy=remedy
+    )
 
 
 @contextlib.contextmanager

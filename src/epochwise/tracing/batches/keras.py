@@ -12,6 +12,7 @@ from keras.src.backend import compute_output_spec  # as fit builds a model; ther
 
 from epochwise.errors import EpochwiseError, ModelDoesNotFitError, ModelFailedError, TracingError
 from epochwise.tracing.calls.keras import layer_of, layers_named, origins
+from epochwise.tracing.failures.lines import line_of
 from epochwise.tracing.trace import Value
 
 _VALUES_ASKED = {
@@ -171,23 +172,26 @@ def _explained(model: Any, x_spec: Any, y_spec: Any) -> Iterator[None]:
     except Exception as error:
         on_values = next((before for before in origins(error) if _depends_on_values(before)), None)
         if on_values is not None:
-            said = short_message(on_values).splitlines()[0]
+            said = first_line(on_values)
             raise TracingError(
                 f"The training step of model {model.name!r} depends on the values of its data, not only on shapes: {said}"
-                + _in_layer(error),
+                + _in_layer(error)
+                + in_line(on_values),
                 cause="a branch, a size or a call to NumPy that uses numbers out of a tensor, such as `if keras.ops.any(x):`",
                 remedy="let shapes and branches depend on shapes and settings alone, as keras.ops.where does",
             ) from error
         first = next((before for before in origins(error) if hasattr(before, "__notes__")), error)  # Keras may wrap it
         if not isinstance(first, (ValueError, TypeError, RuntimeError)):
             raise ModelFailedError(
-                f"Model {model.name!r} raised {type(first).__name__} on {_described(x_spec)}: {short_message(first)}",
+                f"Model {model.name!r} raised {type(first).__name__} on {_described(x_spec)}: {short_message(first)}"
+                + in_line(first),
                 cause="an error in the code of a layer or of the model",
                 remedy="check that the model trains: model.fit(x[:32], y[:32])",
             ) from error
         labels = "" if y_spec is None else f" with labels {_described(y_spec)}"
         raise ModelDoesNotFitError(
-            f"Model {model.name!r} does not accept a batch of {_described(x_spec)}{labels}: {short_message(first)}",
+            f"Model {model.name!r} does not accept a batch of {_described(x_spec)}{labels}: {short_message(first)}"
+            + in_line(first),
             cause="the shape of the data is not the one that the model or its loss was made for",
             remedy="give data that fits: epochwise.count(model, x=x, y=y)",
         ) from error
@@ -213,6 +217,26 @@ def short_message(error: BaseException) -> str:
     text = re.sub(r"^Exception encountered when calling [^\n]*\n+", "", text)
     text = re.split(r"\n\s*\n?Arguments received by|\n-{10,}", text)[0]
     return (text.strip() or type(error).__name__) + _in_layer(error)
+
+
+def step_message(error: BaseException) -> str:
+    """What an error says that a step raised while it was traced, by type, layer and line.
+
+    JAX's own errors go on, behind their first line, with where its tracing began, which is not in the user's program.
+    """
+    said = first_line(error) + _in_layer(error) if _depends_on_values(error) else short_message(error)
+    return f"{type(error).__name__}: {said}{in_line(error)}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says."""
+    return short_message(error).splitlines()[0]
+
+
+def in_line(error: BaseException) -> str:
+    """The line of the user's program that an error came from, as a line of a message; empty if there is none."""
+    line = line_of(error)
+    return f"\nLine: {line}" if line else ""
 
 
 def _in_layer(error: BaseException) -> str:

@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from epochwise.errors import TracingError
 from epochwise.tracing.failures.torch import BRANCHES, WITHOUT_BRANCHES, line_of_caller
-from epochwise.tracing.outputs.torch import outputs_of
+from epochwise.tracing.outputs.torch import detached, is_plain, outputs_of
 from epochwise.tracing.recorder import OPTIMIZER, TraceBuilder
 from epochwise.tracing.storages.torch import Storages
 from epochwise.tracing.trace import Phase
@@ -52,7 +52,9 @@ WANTED = "wanted"
 """Attribute of fused backward operations: for each tensor of the forward operation, whether a gradient is asked for."""
 
 _DEVICE = torch.ops.prim.device.default
-_NOT_COMPUTING = ("prim", "profiler")
+_DETACH = torch.ops.aten.detach.default
+_WRITTEN_NODE = torch._C._FunctionBase  # of a torch.autograd.Function, which may make other nodes on its way
+_sequence_number = torch.autograd._get_sequence_nr
 
 
 class AtenRecorder(TorchDispatchMode):
@@ -105,7 +107,7 @@ class AtenRecorder(TorchDispatchMode):
             self._recomputing.pop()
 
     def _mark(self, call: int | None) -> None:
-        self._began.append(torch.autograd._get_sequence_nr())
+        self._began.append(_sequence_number())
         self._owner.append(call)
 
     def _owner_of_node(self, node: Any) -> int | None:
@@ -152,10 +154,15 @@ class AtenRecorder(TorchDispatchMode):
         return (storage, tensor.storage_offset(), tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)
 
     def keep(self, tensor: Any) -> Any:
-        """Autograd is about to keep a tensor: what it shall keep for it. Of the forward pass, that is on record."""
+        """Autograd is about to keep a tensor: what it shall keep for it. Of the forward pass, that is on record.
+
+        A tensor that the node at work gives would keep this node alive, and with it itself.
+        """
         if not self.in_backward and tensor.layout == torch.strided:
             self.storages.keep(tensor)
-        return tensor.detach()
+        node = tensor.grad_fn
+        own = node is not None and (isinstance(node, _WRITTEN_NODE) or node._sequence_nr() >= _sequence_number() - 1)
+        return tensor.detach() if own else tensor
 
     def stored(self) -> dict[int, int]:
         """For each value one that lies on the same storage: what is written in place shows in all of them."""
@@ -188,6 +195,8 @@ class AtenRecorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if func is _DEVICE and isinstance(args[0], FakeTensor):
             return args[0].fake_device
+        if func is _DETACH and is_plain(args[0]):  # the same window, so the same number
+            return detached(args[0])
         if func is torch.ops.aten._local_scalar_dense.default:
             return self.read(args[0])
         signature = _signature(func)

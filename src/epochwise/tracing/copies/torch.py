@@ -42,11 +42,16 @@ class _CopiesAreFake(TorchFunctionMode):
     def __init__(self, fake: FakeTensorMode) -> None:
         super().__init__()
         self._fake = fake
+        self._cloned: Any = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Parameters copy themselves by cloning their data; other tensors have a ``__deepcopy__``."""
         if func is torch._C.TensorBase.clone:
-            return self._like(args[0])
+            self._cloned = self._like(args[0])
+            return self._cloned
+        if func is torch._C.TensorBase.detach and args[0] is self._cloned:  # to be a parameter's, and nobody else has it
+            self._cloned = None
+            return args[0]
         if func is torch.Tensor.__deepcopy__:
             tensor, memo = args
             if id(tensor) not in memo:

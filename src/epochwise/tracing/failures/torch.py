@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import linecache
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any
 
 from torch._subclasses.fake_tensor import (
@@ -19,17 +16,32 @@ from torch._subclasses.fake_tensor import (
 from torch.utils import _pytree
 
 from epochwise.errors import EpochwiseError, ModelDoesNotFitError, ModelFailedError, TracingError
+from epochwise.tracing.failures.lines import line_of, written
 from epochwise.tracing.trace import Value
 
-_OURS = str(Path(__file__).parents[2])
 _STEP, _INSIDE = str(Path(__file__).parents[1] / "torch.py"), ("around", "numpy")
 """Where steps are run, and the functions there that the user's code comes through."""
-_FRAMEWORKS = tuple(
-    str(Path(spec.origin).parent) for name in ("torch", "keras") if (spec := importlib.util.find_spec(name)) and spec.origin
-)
 
 BRANCHES = "a branch, a size or a call to NumPy that uses numbers out of a tensor, such as `if (x > 0).any():`"
 WITHOUT_BRANCHES = "let shapes and branches depend on shapes and settings only, for instance with torch.where"
+
+_KNOWN = {
+    "aten._pack_padded_sequence": (
+        "pack_padded_sequence, whose work depends on the lengths of the sequences",
+        "count the step without packing, all sequences as long as the longest: an upper bound",
+    ),
+    "aten._ctc_loss": (
+        "ctc_loss, whose work depends on the lengths of the sequences and of the targets",
+        "count the model with a loss of the same outputs: epochwise.count(model, x=x, y=y, loss=lambda made, y: made.mean())",
+    ),
+    "aten.nonzero": (
+        "a selection by a condition, x[x > 0] or nonzero(), gives as many rows as the data happen to have",
+        "keep the size: torch.where(condition, x, 0), or a sum weighted with the condition",
+    ),
+}
+"""Operators whose work is in the data: what calls them, and what can be counted instead."""
+_RAGGED = "shape_env must not be None"
+"""What fake tensors say of a size that is in the data, where nobody asked for such sizes."""
 
 
 @contextlib.contextmanager
@@ -54,11 +66,12 @@ def explained(subject: str, x_spec: Any, y_spec: Any, layer_of: Callable[[BaseEx
     except EpochwiseError:
         raise
     except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedFakeTensorException) as error:
+        cause, remedy = _KNOWN.get(_operator(error), (BRANCHES, WITHOUT_BRANCHES))
         raise TracingError(
             f"The training step of {subject} depends on the values of its data, not only on shapes: "
             f"{error}{_where(error, layer_of(error))}",
-            cause=BRANCHES,
-            remedy=WITHOUT_BRANCHES,
+            cause=cause,
+            remedy=remedy,
         ) from error
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise ModelDoesNotFitError(
@@ -67,19 +80,17 @@ def explained(subject: str, x_spec: Any, y_spec: Any, layer_of: Callable[[BaseEx
             remedy="give data that fits: epochwise.count(model, x=x, y=y)",
         ) from error
     except Exception as error:
+        if _RAGGED in str(error):
+            raise TracingError(
+                f"The training step of {subject} makes a nested tensor, whose sizes are in its data"
+                f"{_where(error, layer_of(error))}",
+                cause="torch.nested, whose rows have lengths of their own",
+                remedy="count the step with padded tensors, torch.nn.utils.rnn.pad_sequence: an upper bound",
+            ) from error
         raise ModelFailedError(
             f"{subject} raised {type(error).__name__} in its training step: {error}{_where(error, layer_of(error))}",
             cause="an error in the model's own code",
         ) from error
-
-
-def line_of(error: BaseException) -> str | None:
-    """The innermost line of an exception's way that is no framework's and not ours, ``net.py, line 12: `if x.sum() > 0:```."""
-    for frame, line in reversed(list(_frames(error.__traceback__))):
-        found = _line(frame, line)
-        if found is not None:
-            return found
-    return None
 
 
 def line_of_caller() -> str | None:
@@ -87,22 +98,16 @@ def line_of_caller() -> str | None:
     for frame, line in traceback.walk_stack(None):
         if frame.f_code.co_filename == _STEP and frame.f_code.co_name not in _INSIDE:
             return None
-        found = _line(frame, line)
+        found = written(frame, line)
         if found is not None:
             return found
     return None
 
 
-def _frames(at: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
-    return traceback.walk_tb(at)
-
-
-def _line(frame: FrameType, line: int) -> str | None:
-    name = frame.f_code.co_filename
-    if name.startswith((_OURS, *_FRAMEWORKS, "<frozen")) or "contextlib" in name:
-        return None
-    text = linecache.getline(name, line).strip()
-    return f"{name}, line {line}" + (f": `{text}`" if text else "")
+def _operator(error: Exception) -> str:
+    """The operator that an exception of fake tensors is about, without its overload."""
+    found = getattr(error, "func", None)
+    return str(found).rpartition(".")[0] if found is not None else ""
 
 
 def _where(error: BaseException, layer: str | None) -> str:

@@ -35,10 +35,11 @@ def seen_in(jaxpr: Any) -> tuple[set[int], set[Hashable]]:
     """Numbers of the calls that left an operation in a trace, and the marks in it; what JAX traced and threw away left none."""
     calls: set[int] = set()
     marks: set[Hashable] = set()
-    for one in _all_in(jaxpr):
-        stacks = {str(equation.source_info.name_stack) for equation in one.eqns}
-        calls.update(call for stack in stacks for call in _scopes(stack))
+    stacks: dict[int, Any] = {}
+    for one in _all_in(jaxpr, set()):
+        stacks.update((id(equation.source_info.name_stack), equation.source_info.name_stack) for equation in one.eqns)
         marks.update(str(equation.params["name"]) for equation in one.eqns if equation.primitive.name == "name")
+    calls.update(call for stack in stacks.values() for call in _scopes(str(stack)))
     return calls, marks
 
 
@@ -49,15 +50,16 @@ def variables_of(jaxpr: Any) -> Iterator[Any]:
         yield from equation.outvars
 
 
-def _all_in(jaxpr: Any) -> Iterator[Any]:
-    """A jaxpr and all that are nested in it."""
+def _all_in(jaxpr: Any, seen: set[int]) -> Iterator[Any]:
+    """A jaxpr and all that are nested in it, each once; those seen, by ``id``, are left out."""
+    seen.add(id(jaxpr))
     yield jaxpr
     for equation in jaxpr.eqns:
         for parameter in equation.params.values():
             for inner in parameter if isinstance(parameter, (tuple, list)) else (parameter,):
                 nested = getattr(inner, "jaxpr", inner)
-                if hasattr(nested, "eqns"):
-                    yield from _all_in(nested)
+                if hasattr(nested, "eqns") and id(nested) not in seen:
+                    yield from _all_in(nested, seen)
 
 
 _dtype_name = functools.cache(str)
@@ -103,6 +105,9 @@ class JaxprReader:
         self.results: list[int] = []  # numbers of what the step gives
         self._renumbered = renumbered
         self._in_optimizer: dict[int, bool] = {}
+        # A function that JAX traced once stands in many places. What is kept by ``id`` is kept alive by the whole jaxpr.
+        self._names: dict[int, str] = {}  # of a name stack
+        self._params: dict[int, dict[str, object]] = {}  # of an equation's parameters
 
     def new(self, aval: Any) -> int:
         """A number for a tensor that was not seen before."""
@@ -123,7 +128,10 @@ class JaxprReader:
             return known[atom]
 
         for equation in jaxpr.eqns:
-            names = f"{place.names}/{equation.source_info.name_stack}"
+            stack = equation.source_info.name_stack
+            if (named := self._names.get(id(stack))) is None:
+                named = self._names[id(stack)] = str(stack)
+            names = f"{place.names}/{named}"
             outputs = self._equation(equation, [number(atom) for atom in equation.invars], place._replace(names=names))
             known.update(zip(equation.outvars, outputs, strict=True))
         if marks:
@@ -146,7 +154,9 @@ class JaxprReader:
         if name == "cond":
             return self._cond(equation, inputs, place)
         outputs = [self.new(variable.aval) for variable in equation.outvars]
-        self._add(name, inputs, outputs, place, _plain_params(params))
+        if (plain := self._params.get(id(params))) is None:
+            plain = self._params[id(params)] = _plain_params(params)
+        self._add(name, inputs, outputs, place, plain)
         return outputs
 
     def _add(

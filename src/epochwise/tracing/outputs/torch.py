@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor, in_kernel_invocation_manager
+from torch._subclasses.fake_tensor import FakeTensor
 
 _DEPENDS_ON_DATA = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.inplace_view}
 _PLAIN = (bool, int, float, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
@@ -80,6 +80,24 @@ def outputs_of(func: Any, args: Any, kwargs: Any, leaves: list[Any]) -> Any:
     return outputs
 
 
+def is_plain(tensor: Any) -> bool:
+    """Whether a tensor is fake, strided, and of unknown numbers, as most are."""
+    if type(tensor) is not FakeTensor or tensor.constant is not None or tensor.layout != torch.strided:
+        return False
+    return not tensor.is_conj() and not tensor.is_neg()
+
+
+def detached(tensor: Any) -> Any:
+    """As ``tensor.detach()``, of a plain fake tensor; autograd asks for one whenever it takes out what it kept."""
+    known = _patterns.setdefault(tensor.fake_mode, {}).get(tensor.fake_device)
+    with torch._C._DisableTorchDispatch():
+        if known is not None:
+            return _subclassed(tensor, tensor.fake_mode, tensor.fake_device, known)
+        window = tensor.storage_offset(), tensor.shape, tensor.stride()
+        meta = torch.empty(0, dtype=tensor.dtype, device="meta").set_(tensor.untyped_storage(), *window)
+    return _fake(tensor.fake_mode, meta, tensor.fake_device)
+
+
 def _key(func: Any, args: Any, kwargs: Any) -> Hashable | None:
     """What the result's shapes depend on; ``None`` for calls that are left to PyTorch."""
     if not _DEPENDS_ON_DATA.isdisjoint(func.tags):
@@ -99,7 +117,7 @@ class _LeftToPyTorchError(Exception):
 
 def _described(value: Any) -> Hashable:
     if isinstance(value, FakeTensor):
-        if value.constant is not None or value.layout != torch.strided or value.is_conj() or value.is_neg():
+        if not is_plain(value):
             raise _LeftToPyTorchError
         return value.shape, value.stride(), value.storage_offset(), value.dtype, value.fake_device
     if isinstance(value, (list, tuple)):
@@ -157,7 +175,7 @@ def _again(known: _Remembered, leaves: list[Any]) -> Any:
 def _new(made: _Made, leaves: list[Any], fake: Any) -> Any:
     if made.same and made.source is not None:
         return leaves[made.source]
-    with in_kernel_invocation_manager(fake):
+    with torch._C._DisableTorchDispatch():
         if made.source is None:
             meta = torch.empty_strided(made.shape, made.stride, dtype=made.dtype, device="meta")
         else:
@@ -173,7 +191,12 @@ def _fake(fake: Any, meta: Any, device: torch.device) -> Any:
         first = FakeTensor(fake, meta, device)
         known[device] = {name: value for name, value in vars(first).items() if name != "fake_mode"}  # or it would live for ever
         return first
-    made = torch.Tensor._make_subclass(FakeTensor, meta, False, dispatch_device=True, device_for_backend_keys=device)
+    return _subclassed(meta, fake, device, known[device])
+
+
+def _subclassed(shown: Any, fake: Any, device: torch.device, attributes: dict[str, Any]) -> Any:
+    """A fake tensor that shows what another tensor shows, on the meta device or fake."""
+    made = torch.Tensor._make_subclass(FakeTensor, shown, False, dispatch_device=True, device_for_backend_keys=device)
     torch._C._set_throw_on_mutable_data_ptr(made)
-    vars(made).update(known[device], fake_mode=fake)
+    vars(made).update(attributes, fake_mode=fake)
     return made
