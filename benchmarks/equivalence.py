@@ -131,7 +131,7 @@ def main() -> None:
 
 def finish(record: dict[str, Any], path: Path | None) -> None:
     """Work out the verdicts anew, and keep the record."""
-    record |= facts()
+    record |= {**facts(), "note": "Seconds are of these runs, with whatever ran beside them: no measurement of speed."}
     record["verdicts"] = []
     for orders, name in dict.fromkeys((run["orders"], run["model"]) for run in record["runs"]):
         runs = [run for run in record["runs"] if (run["orders"], run["model"]) == (orders, name)]

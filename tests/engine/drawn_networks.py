@@ -87,7 +87,7 @@ def networks(draw, stage=3, dropout=True, optimizer=None):
         else:
             x = _layer(draw, builder, x, stage, dropout)
     if len(builder.shapes[x]) > 1:
-        x = builder.global_average(x) if stage >= 2 and draw(st.booleans()) else builder.flatten(x)
+        x = _joined_places(draw, builder, x, stage)
     output, loss, metrics = _ending(draw, builder, x)
     return builder.network(output, loss, metrics, draw(optimizers()) if optimizer is None else optimizer)
 
@@ -229,6 +229,14 @@ def _branches(draw, builder, x, stage, dropout):
             end = builder.dropout(end, draw(st.sampled_from(RATES)), draw(st.integers(0, 1000)))
         ends.append(_activated(draw, builder, end, stage) if draw(st.booleans()) else end)
     return builder.concatenate(ends) if join == "concatenate" else builder.combine(join, ends)
+
+
+def _joined_places(draw, builder, x, stage):
+    """A map as one vector; at stage 3 it may stay a map, with an answer at each place."""
+    how = draw(st.sampled_from(["flatten", "flatten", "average", "average", "stay"][: 1 + 2 * (stage - 1)]))
+    if how == "stay":
+        return x
+    return builder.global_average(x) if how == "average" else builder.flatten(x)
 
 
 def _ending(draw, builder, x):

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from epochwise.engine.interrupts import Interrupts
+from epochwise.engine.interrupts import Interrupts, StoppedError, Stopping
 from epochwise.engine.pace import SECONDS, Pace
 
 
@@ -70,6 +70,24 @@ def test_in_another_thread_nothing_is_touched():
     thread.start()
     thread.join()
     assert found == [before]
+
+
+def test_a_thread_that_is_told_to_stop_finishes_its_stretch():
+    """It stops at the end of it, and once: what is then cleaned up in another stretch is not cut short."""
+    told, done = threading.Event(), []
+    stopping = Stopping(told)
+    stopping.check()
+
+    def told_within():
+        with stopping.held():
+            told.set()
+            done.append("all of it")
+
+    with pytest.raises(StoppedError):
+        told_within()
+    with stopping.held():
+        done.append("cleaned up")
+    assert done == ["all of it", "cleaned up"]
 
 
 @pytest.mark.parametrize("seconds", [1e-6, 2e-4, 0.01, 3.0])

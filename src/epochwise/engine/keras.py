@@ -157,8 +157,6 @@ def _read(model: Any) -> tuple[Reading | None, Support]:
         metrics = read_metrics(model, loss, shape, sketch) if shape else ()
         if len(metrics) > MOST_METRICS:
             sketch.refuse("metrics", f"{len(metrics)} of them; covered are at most {MOST_METRICS}")
-        if loss.kind == "sparse_categorical_crossentropy" and len(shape) > 1:
-            sketch.refuse("loss", f"{loss.kind} of outputs {shape}: several places with a class each; covered is one")
         optimizer = read_optimizer(model, sketch)
         variables = model.trainable_variables
         if model.optimizer.built and not sketch.reasons:

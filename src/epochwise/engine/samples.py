@@ -18,7 +18,6 @@ from epochwise.subjects.arrays import Array, as_array, refuse_objects
 
 _SPARSE = "sparse_categorical_crossentropy"
 _WHOLE = "iub"
-_PAIR = 2
 
 
 def prepared(
@@ -62,6 +61,12 @@ def prepared(
         )
     weights = None if weight is None else _weights(network, weight, len(samples), f"{prefix}sample_weight")
     if class_weight is not None:
+        if len(network.shapes[network.output]) > 1:
+            raise ModelDoesNotFitError(
+                f"class_weight was given, and {network.name} has an answer at several places of each sample.",
+                cause="The engine takes one weight for each sample.",
+                remedy="fit(..., fallback=True), which trains with Keras",
+            )
         weights = _by_class(labels, class_weight)
     return Data(samples, labels, weights)
 
@@ -127,12 +132,15 @@ def _labels(network: Network, y: Array, name: str) -> Array:
     _numbers(y, name)
     shape, kind = network.shapes[network.output], network.loss.kind
     if kind == _SPARSE:
-        if y.ndim == _PAIR and y.shape[1] == 1:
-            y = y[:, 0]
-        if y.ndim != 1 or (y.dtype.kind not in _WHOLE and not (np.isfinite(y).all() and (y == np.trunc(y)).all())):
+        places = shape[:-1]  # each has a class: none for a classifier, the length for a sequence
+        if tuple(y.shape[1:]) == (*places, 1):
+            y = y[..., 0]
+        if tuple(y.shape[1:]) != places or (
+            y.dtype.kind not in _WHOLE and not (np.isfinite(y).all() and (y == np.trunc(y)).all())
+        ):
             raise _not_a_class(y, shape, kind, name)
         _in_range(y, shape[-1], f"{name} holds the label", f"classes 0 to {shape[-1] - 1}", name)
-        return y.astype(np.int32, copy=False)
+        return np.ascontiguousarray(y, np.int32)
     given = tuple(y.shape[1:])
     if given != shape and not (shape == (1,) and given == ()):
         whole = given in ((), (1,)) and y.dtype.kind in _WHOLE and kind == "categorical_crossentropy"
@@ -146,18 +154,18 @@ def _labels(network: Network, y: Array, name: str) -> Array:
 
 def _not_a_class(y: Array, shape: Shape, kind: str, name: str) -> ModelDoesNotFitError:
     """What is wrong with labels that should be numbers of classes."""
-    found = f"shape {y.shape} and dtype {y.dtype}"
-    if y.ndim == _PAIR and y.shape[1] == shape[-1]:
+    found, each = f"shape {y.shape} and dtype {y.dtype}", f"each of {shape[:-1]} places" if shape[:-1] else "each sample"
+    if tuple(y.shape[1:]) == shape:
         cause, remedy = "One-hot labels with the loss for numbers of classes.", 'loss="categorical_crossentropy"'
-    elif y.ndim > 1:
-        cause, remedy = "Labels of another task.", f'loss="mean_squared_error"   (or {name} with one number for each sample)'
+    elif tuple(y.shape[1:]) != shape[:-1]:
+        cause, remedy = "Labels of another task.", f'loss="mean_squared_error"   (or {name} with one number for {each})'
     else:
-        wrong = int(np.argmax(~np.isfinite(y) | (y != np.trunc(y))))
-        found += f", and {y[wrong]} at index {wrong}"
+        wrong = tuple(int(axis) for axis in np.argwhere(~np.isfinite(y) | (y != np.trunc(y)))[0])
+        found += f", and {y[wrong]} at index {wrong[0] if len(wrong) == 1 else wrong}"
         cause = "Missing labels, or numbers to predict instead of classes."
         remedy = f'{name}[numpy.isfinite({name})], with the same samples   (or loss="mean_squared_error")'
     return ModelDoesNotFitError(
-        f"{name} has {found}; {kind} takes the number of a class for each sample.", cause=cause, remedy=remedy
+        f"{name} has {found}; {kind} takes the number of a class for {each}.", cause=cause, remedy=remedy
     )
 
 

@@ -34,7 +34,7 @@ def answers(network, samples=SAMPLES, seed=3):
     generator = np.random.default_rng(seed)
     shape = network.shapes[network.output]
     if network.loss.kind == "sparse_categorical_crossentropy":
-        return generator.integers(shape[-1], size=samples).astype("int32")
+        return generator.integers(shape[-1], size=(samples, *shape[:-1])).astype("int32")
     if network.loss.kind == "categorical_crossentropy":
         return np.eye(shape[-1], dtype="float32")[generator.integers(shape[-1], size=(samples, *shape[:-1]))]
     if network.loss.kind == "binary_crossentropy":

@@ -46,6 +46,15 @@ def check_loss(loss):
     compare(model_for(loss), weight=np.random.default_rng(5).uniform(0, 2, 13).astype("float32"))
 
 
+def check_a_class_at_each_place():
+    """Sparse labels of sequences and of maps, from probabilities and from logits."""
+    for ending, loss in (("softmax", "sparse_categorical_crossentropy"), (None, losses.SparseCategoricalCrossentropy(True))):
+        for shape in ((7, 4), (5, 3, 4)):
+            model = sequential(shape, layers.Dense(6, activation="tanh"), layers.Dense(5, activation=ending))
+            model.compile(optimizers.Adam(0.01), loss, metrics=["accuracy"])
+            compare(model)
+
+
 def check_saturated(loss):
     """Far out, where TensorFlow still has the logits and the others clip: each as it does."""
     model = model_for(loss)
