@@ -10,7 +10,7 @@ A dense layer (32 rows, 784 -> 64) and a convolution (13x13x16 -> 11x11x16, 3x3,
 
 Each turn is a process of its own, with an empty cache and then once more with a full one, and the turns go round. ``ready`` is
 from before the import of Numba or of the engine's compiler until both kernels can be called; ``compile`` is without the import.
-These are seconds of the processor, and the time of a kernel is the shortest of many, so other work on the machine matters little.
+These are seconds of the processor, and the time of a kernel is the shortest of many: other work on the machine matters little.
 """
 
 from __future__ import annotations

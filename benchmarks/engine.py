@@ -25,6 +25,7 @@ import datetime
 import fcntl
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -206,6 +207,7 @@ def main() -> None:
     parser.add_argument("--locks", type=Path, help="a folder with the files 'turn' and 'machine'")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # contenders are let go
     names = options.only or (list(LADDER) if options.ladder else list(PAIR))
     record = Record(options.json)
     wanted = [(name, batch) for name in names for batch in options.batch if options.again or not record.has(name, batch)]

@@ -199,7 +199,7 @@ def _over_samples(calls: list[Call]) -> list[Part]:
     """
     waits = [call.variant.kernel.waits or _slices(call) != _slices(following) for call, following in pairwise(calls)]
     rounds = [0, *accumulate(map(int, waits))]
-    parts = []
+    parts: list[Part] = []
     for (_, many), run in groupby(zip(rounds, calls, strict=True), key=lambda one: (one[0], one[1].variant.kernel.many)):
         part = tuple(call for _, call in run)
         group = 0 if part[0].items else _ALL_SAMPLES if many else 1
