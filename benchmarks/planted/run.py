@@ -112,6 +112,12 @@ def worth(plant: Plant, backend: str, seconds: float) -> float:
     return float(done.stdout)
 
 
+def commit() -> str:
+    """The state of the code, as git calls it; a record that grew over a day may hold several."""
+    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def run(plant: Plant, backend: str, seconds: float) -> dict[str, object]:
     """Plant, explain, and see."""
     models = "torch_models.py" if backend == "pytorch" else "keras_models.py"
@@ -119,7 +125,7 @@ def run(plant: Plant, backend: str, seconds: float) -> dict[str, object]:
     data = DataSpec(f"{HERE / 'data.py'}:{plant.data}{first}")
     on = "torch" if backend == "pytorch" else backend
     (load,) = loads_for([f"{HERE / models}:{plant.model}"], data, backend=on, batch_size=plant.batch_size, seed=0)
-    row: dict[str, object] = {"planted": plant.name, "model": plant.model, "backend": backend}
+    row: dict[str, object] = {"planted": plant.name, "model": plant.model, "backend": backend, "commit": commit()}
     right = plant.causes
     if plant.twin:
         row["times_its_twin"] = slower = round(worth(plant, backend, seconds / 2), 3)

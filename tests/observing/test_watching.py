@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -85,3 +89,21 @@ def test_an_error_in_the_loop_is_the_users() -> None:
 
     with pytest.raises(ZeroDivisionError):
         broken()
+
+
+@pytest.mark.alone
+@pytest.mark.skipif(sys.platform != "linux", reason="a shell that leaves a program behind")
+def test_other_load_is_told_by_name() -> None:
+    """Who else used the machine meanwhile is said, and that intervals are wider."""
+    command = f"{sys.executable} -c 'while True: pass' >/dev/null 2>&1 & echo $!"  # left behind, so it is no child of ours
+    other = int(subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout)
+    try:
+        with epochwise.watch(profile=False, verbose=False) as watched:
+            until = time.monotonic() + 3
+            while time.monotonic() < until:
+                time.sleep(0.005)
+                watched.step()
+    finally:
+        os.kill(other, signal.SIGKILL)
+    notes = watched.explanation.notes
+    assert any("Other programs used" in note and "python" in note and "intervals are wider" in note for note in notes)

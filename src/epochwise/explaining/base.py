@@ -22,6 +22,8 @@ from epochwise.explaining.vocabulary import (
 from epochwise.explaining.wording import percent, seconds_text, times
 
 LEAST_SHARE = 0.05
+FEWEST_TURNS = 3
+"""To tell a usual turn from one that stalled."""
 
 
 def describe(case: Case, name: str, seconds: float, places: tuple[PlaceSeconds, ...]) -> Cause:
@@ -103,10 +105,13 @@ def _joint(case: Case, seconds: float, places: tuple[PlaceSeconds, ...]) -> _Tol
 
 
 def _turn(case: Case, seconds: float, places: tuple[PlaceSeconds, ...]) -> _Told:
-    del case, seconds, places
+    del seconds, places
+    seen = len(case.measured.turns)
+    few = not case.measured.whole_epochs and seen < FEWEST_TURNS
     return (
-        "usual turn seen: from the last step of an epoch to the first of the next, without callbacks and validation",
-        HIGH,
+        "usual turn seen: from the last step of an epoch to the first of the next, without callbacks and validation"
+        + (f"; only {seen} were seen, and turns sometimes stall" if few else ""),
+        LOW if few else HIGH,
         "timed by itself",
         "",
     )

@@ -13,6 +13,7 @@ import copy
 import functools
 import itertools
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -41,6 +42,8 @@ COMPUTE_THEMSELVES = ("aten::mkldnn_convolution", "aten::convolution_backward", 
 BACKWARD = "autograd::engine::evaluate_function"
 UPDATE = "Optimizer.step"
 NANOSECONDS_PER_MICROSECOND = 1e3
+HOOKS_SEEN = ".*when there are global hooks on modules"
+"""What PyTorch warns of where a compiled module is called while ours are open; they are meant to see both."""
 
 
 CAN_CHANGE_THREADS = True
@@ -208,7 +211,9 @@ def module_layers(module: torch.nn.Module, loss: ScopedLoss, recorder: LayerReco
     last = torch.nn.modules.module.register_module_forward_hook(after, always_call=True)
     loss.profiling = True
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=HOOKS_SEEN)
+            yield
     finally:
         loss.profiling = False
         first.remove()

@@ -110,6 +110,7 @@ class Observer:
         self._profile = profile
         self._began = time.monotonic()
         self._running, self._left = running, left
+        self._ended = threading.Event()
         self.track = Track(_Loop(_load(loaded), ours, running), loaded)
         self.gate = Gate(_Channel(theirs), runtime, None)
         self._ours: Connection = ours
@@ -121,11 +122,13 @@ class Observer:
             self.track.start()
             self._drive_on()
         except (EpochwiseError, OSError):  # the loop is over
-            return
+            pass
         finally:
             self._ours.close()
+        while not self._ended.wait(LOOK_SECONDS):
             if not self._running():
                 self._left()
+                return
 
     def _drive_on(self) -> None:
         track = self.track
@@ -143,6 +146,7 @@ class Observer:
 
     def end(self) -> None:
         """The loop is over."""
+        self._ended.set()
         self._theirs.close()
         self._thread.join(GRACE_SECONDS)
 
