@@ -68,7 +68,8 @@ class Canvas:
         """Which places have no pixel in common with the object at this one: ``[down][right]``, truths."""
         offsets = np.array(self.offsets)
         apart = [np.abs(offsets - at) >= length for at, length in zip(place, self.size, strict=True)]
-        return apart[0][:, None] | apart[1][None, :]
+        found: np.ndarray = apart[0][:, None] | apart[1][None, :]
+        return found
 
 
 def large(study: Study) -> Canvas:

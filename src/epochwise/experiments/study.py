@@ -41,6 +41,7 @@ class Sizes:
         permutation_epochs: of P5.
         ladder_samples: of P4, numbers of images.
         ladder_steps: of P4.
+        ladder_tests: test images of P4; ``None`` for all.
         canvas_samples: images of P6 and P8.
         canvas_epochs: of P6 and P8.
         canvas_rates: learning rates that P6 and P8 try.
@@ -63,6 +64,7 @@ class Sizes:
     permutation_epochs: int
     ladder_samples: tuple[int, ...]
     ladder_steps: int
+    ladder_tests: int | None
     canvas_samples: int
     canvas_epochs: int
     canvas_rates: tuple[float, ...]
@@ -86,7 +88,8 @@ TIERS: dict[str, Sizes] = {
         permutations=1,
         permutation_epochs=3,
         ladder_samples=(1_000,),
-        ladder_steps=300,
+        ladder_steps=200,
+        ladder_tests=1_000,
         canvas_samples=4_000,
         canvas_epochs=5,
         canvas_rates=(0.1, 0.3),
@@ -109,6 +112,7 @@ TIERS: dict[str, Sizes] = {
         permutation_epochs=10,
         ladder_samples=(1_000, 10_000, 60_000),
         ladder_steps=3_000,
+        ladder_tests=None,
         canvas_samples=12_000,
         canvas_epochs=10,
         canvas_rates=(0.03, 0.1, 0.3, 1.0),
@@ -130,6 +134,7 @@ TIERS: dict[str, Sizes] = {
         permutation_epochs=10,
         ladder_samples=(1_000, 10_000, 60_000),
         ladder_steps=9_375,
+        ladder_tests=None,
         canvas_samples=12_000,
         canvas_epochs=10,
         canvas_rates=(0.03, 0.1, 0.3, 1.0),

@@ -24,8 +24,10 @@ SHARED, LOCAL, DENSE = "cnn", "lcn", "efcn"
 FACTS = {SHARED: (3_330, 238_736), LOCAL: (250_530, 238_736), DENSE: (11_111_010, 11_099_216)}
 """Parameters and forward MACs on images of 28 x 28 with one channel and ten classes."""
 
-_VALIDATIONS = 10
+_VALIDATIONS = 3
+_PARTS = 10
 _SECONDS_PER_STEP = {SHARED: 0.0005, LOCAL: 0.011, DENSE: 0.032}
+_SECONDS_PER_TEST = {SHARED: 1e-5, LOCAL: 1e-4, DENSE: 3e-4}
 _DENSE_SAMPLES = 10_000
 
 
@@ -92,17 +94,19 @@ def sizes(study: Study) -> list[int]:
 
 def _trial(study: Study, name: str, count: int, seed: int, rate: float) -> Trial:
     steps = study.sizes.ladder_steps
-    every = max(1, steps // _VALIDATIONS)
+    part = max(1, steps // _PARTS)
     trial = study.trial(
         ours(name),
         seed=seed,
         steps=steps,
         rate=rate,
         samples=None if count == study.data.training else count,
-        validate_every=every,
-        test_at=[steps - 2 * every, steps - every, steps],
+        validate_every=max(1, steps // _VALIDATIONS),
+        test_at=[steps - 2 * part, steps - part, steps],
+        test_images=study.sizes.ladder_tests,
     )
-    return dataclasses.replace(trial, cost=1 + steps * _SECONDS_PER_STEP[name])
+    tested = _VALIDATIONS * study.data.validation + 3 * (study.sizes.ladder_tests or study.data.tests)
+    return dataclasses.replace(trial, cost=1 + steps * _SECONDS_PER_STEP[name] + tested * _SECONDS_PER_TEST[name])
 
 
 def _trains_dense(study: Study) -> bool:

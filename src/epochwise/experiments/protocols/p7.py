@@ -145,7 +145,8 @@ def _shifted(study: Study, layers: Sequence[Sequence[Any]], weights: Sequence[ND
 
     def classes(places: NDArray[np.int64]) -> NDArray[np.int64]:
         logits = forward(layers, weights, on_canvas(objects, places, canvas.side), exact=False)[-1].values
-        return np.argmax(logits, axis=-1)
+        found: NDArray[np.int64] = np.argmax(logits, axis=-1)
+        return found
 
     errors = [_moved(study, layers, weights, shift) for shift in SHIFTS]
     generator = np.random.default_rng(seed)
