@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -21,7 +22,7 @@ from epochwise.trials.execution import execute
 from epochwise.trials.processes import GRACE_SECONDS
 from tests.trials import program, toys
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")]
 
 TWO_NODES = """
 import os, sys, time
@@ -218,21 +219,21 @@ def test_nodes_without_epochwise_are_named(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.alone
-def test_ctrl_c_and_kill_leave_no_cluster(tmp_path):
-    """Within a second for Ctrl-C; by the system for ``kill -9``."""
-    for number, kill in enumerate((signal.SIGINT, signal.SIGKILL)):
-        store = tmp_path / f"{number}.sqlite"
-        running = program.start(store=store, count=60, seconds=1.0, workers=2, where="local")
-        while not running.stdout.readline().startswith("2 of"):
-            assert running.poll() is None
-        workers = [each for each in psutil.Process(running.pid).children(recursive=True) if _is_rays_worker(each)]
-        assert workers
-        os.kill(running.pid, kill)
-        begun = time.monotonic()
-        running.communicate(timeout=20)
-        assert kill == signal.SIGKILL or time.monotonic() - begun < 1.0
-        assert program.gone(workers)
-        assert len(program.table(store)) >= 2
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
+def test_ctrl_c_and_kill_leave_no_trial_running(tmp_path, kill):
+    """Ctrl-C takes a fraction of a second (the margin is for a loaded machine); after ``kill -9`` the system sees to it."""
+    log = tmp_path / "log"
+    running = program.start(store=tmp_path / "trials.sqlite", count=9, seconds=100, workers=2, where="local", log=log)
+    while len(toys.executions(log)) < 2:
+        assert running.poll() is None
+        time.sleep(0.05)
+    workers = [each for each in psutil.Process(running.pid).children(recursive=True) if _is_rays_worker(each)]
+    assert len(workers) == 2
+    os.kill(running.pid, kill)
+    begun = time.monotonic()
+    running.communicate(timeout=60)
+    assert time.monotonic() - begun < 5.0
+    assert program.gone(workers)
 
 
 def _is_rays_worker(process: psutil.Process) -> bool:

@@ -122,20 +122,22 @@ def test_a_runner_that_is_left_leaves_nothing():
 
 
 @pytest.mark.alone
-def test_ctrl_c_ends_everything_within_a_second(tmp_path):
-    """With what was finished kept, no process left, and the exit code of an interruption."""
-    store = tmp_path / "trials.sqlite"
-    running = program.start(store=store, count=60, seconds=1.0, workers=2)
-    while not running.stdout.readline().startswith("2 of"):
+def test_ctrl_c_ends_everything_at_once(tmp_path):
+    """It takes a fraction of a second (the margin is for a loaded machine), whatever the workers do, and none is left."""
+    settings = {"store": tmp_path / "trials.sqlite", "log": tmp_path / "log", "count": 9, "seconds": 60, "workers": 2}
+    running = program.start(**settings)
+    while len(toys.executions(tmp_path / "log")) < 2:
         assert running.poll() is None
+        time.sleep(0.05)
     workers = psutil.Process(running.pid).children()
+    assert len(workers) == 2
     os.kill(running.pid, signal.SIGINT)
     begun = time.monotonic()
-    said, _ = running.communicate(timeout=20)
-    assert time.monotonic() - begun < 1.0
+    said, _ = running.communicate(timeout=60)
+    assert time.monotonic() - begun < 5.0
     assert running.returncode == 130, said
     assert program.gone(workers, seconds=1)
-    assert len(program.table(store)) >= 2
+    assert [path.name for path in tmp_path.glob("trials*")] == ["trials.sqlite"]
 
 
 def test_workers_end_with_a_main_process_that_is_killed(tmp_path):
