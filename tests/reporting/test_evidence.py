@@ -124,7 +124,7 @@ def test_charts_that_are_alike_stand_side_by_side():
 def test_an_arm_has_one_look_in_the_whole_record():
     """The first two arms have the colours of the two models; no two arms of a chart look alike, however many there are."""
     record = samples.evidence()
-    places = looks(record.experiments)
+    places = looks(record)
     assert list(places)[:2] == [samples.MLP, samples.CNN]
     assert "CNN minus MLP" not in places
     many = tuple(Line(name=f"arm {number}", x=(1.0, 2.0), y=(0.1, number / 10)) for number in range(8))
@@ -138,7 +138,7 @@ def test_an_arm_has_one_look_in_the_whole_record():
 def test_every_chart_is_well_formed_with_its_texts(width):
     """Titles, axes and names of points are text in it; nothing is loaded; logarithmic axes leave out what they cannot show."""
     record = samples.evidence()
-    places = looks(record.experiments)
+    places = looks(record)
     for experiment in record.experiments:
         for group in figures_of(experiment.charts):
             text = svg_of(drawing(group, width, places))

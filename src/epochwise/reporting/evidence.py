@@ -6,10 +6,12 @@ Curves are drawn on the page only; of a position map the terminal has a coarse o
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
@@ -33,6 +35,8 @@ PASSED, FAILED = "✓", "✗"
 VERDICT_COLUMNS, SIGN_COLUMNS = 18, 4
 MOST_PLACES = 4
 NAME_COLUMNS = 30
+GAP = 2
+INTERVAL = re.compile(r"\[[^]]*\]")
 
 
 class ClaimRow(NamedTuple):
@@ -182,7 +186,7 @@ def _experiment(experiment: Experiment) -> RenderableType:
         parts.append(_checks(experiment.checks))
     if experiment.maps:
         parts.append(Sized(lambda width: Padding(drawn_maps(experiment.maps, width - 2), (1, 0, 0, 2))))
-    parts += [Padding(_table(table), (1, 0, 0, 2)) for table in experiment.tables]
+    parts += [Sized(partial(_padded_table, table)) for table in experiment.tables]
     if experiment.charts:
         charts = "; ".join(chart.title for chart in experiment.charts)
         parts.append(Padding(Text(f"Drawn on the page (--report FILE.html): {charts}.", QUIET), (1, 0, 0, 2)))
@@ -220,11 +224,20 @@ def _beside(columns: int) -> Grid:
     return grid
 
 
-def _table(table: Table) -> RenderableType:
-    """Figures beside each other; the first column is what they are of."""
-    grid = plain_table()
-    for place, name in enumerate(table.columns):
-        grid.add_column(Text(name), justify="right" if place else "left", overflow="fold")
+def _padded_table(table: Table, width: int) -> RenderableType:
+    return Padding(_table(table, width - 2), (1, 0, 0, 2))
+
+
+def _table(table: Table, width: int) -> RenderableType:
+    """Figures beside each other; the first column is what they are of. Where it is narrow, intervals go below their figures."""
+    columns = list(zip(table.columns, *table.rows, strict=True))
+    wide = sum(max(map(len, column)) for column in columns) + GAP * (len(columns) - 1) > width
+    grid = plain_table(gap=GAP)
+    for place, column in enumerate(columns):
+        # Intervals stay in one piece; names and headings give way.
+        whole = max((len(found) for cell in column[1:] for found in INTERVAL.findall(cell)), default=0) if wide else 0
+        justify: JustifyMethod = "right" if place else "left"
+        grid.add_column(Text(column[0]), justify=justify, overflow="fold", min_width=whole or None)
     for row in table.rows:
-        grid.add_row(*(Text(cell) for cell in row))
+        grid.add_row(*(Text(cell.replace(" [", "\n[") if wide else cell) for cell in row))
     return Group(Text(table.title, "bold"), grid)

@@ -13,7 +13,7 @@ from epochwise.reporting.evidence_help import HELP, MAP_HELP, WORDS, Help, chart
 from epochwise.reporting.pictures import configured, drawn
 
 WIDE, HALF = 950, 465
-LONGEST_FIGURE = 22
+LONGEST_FIGURE = 28
 """Letters of a cell that still is a figure, with its unit or interval."""
 
 Both = Callable[[Callable[[int], str], int], Any]
@@ -36,7 +36,7 @@ def contents(record: Evidence, both: Both) -> dict[str, Any]:
         record: what is shown.
         both: makes a picture in two widths of a function of the width.
     """
-    places = looks(record.experiments)
+    places = looks(record)
     known = {experiment.id for experiment in record.experiments}
     return {
         "record": record,

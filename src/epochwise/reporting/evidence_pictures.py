@@ -53,7 +53,7 @@ class Picture(NamedTuple):
 
 def pictures(record: Evidence) -> Iterator[Picture]:
     """All pictures of a record, in its order: maps of positions, and charts that belong side by side together."""
-    places = looks(record.experiments)
+    places = looks(record)
     for experiment in record.experiments:
         if experiment.maps:
             yield _picture(experiment, "positions", heat_maps(experiment.maps, WIDE), WIDE)
