@@ -113,6 +113,7 @@ def test_fewer_parameters_are_not_faster_where_time_goes_up():
     assert verdicts["P10.exchange"] == ("supported", pytest.approx(1.0))
     assert verdicts["P10.macs"] == ("supported", pytest.approx(1.0))
     assert verdicts["P10.parameters"][1] < 1.0
+    assert verdicts["P10.apart"] == ("undecided", 1.0)  # three pairs of seven models, all one way, are too few
     assert costs(0.5).verdict == "supported"
 
 

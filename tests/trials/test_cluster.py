@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -21,7 +22,7 @@ from epochwise.trials.execution import execute
 from epochwise.trials.processes import GRACE_SECONDS
 from tests.trials import program, toys
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")]
 
 TWO_NODES = """
 import os, sys, time

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WORKERS = 2
+_REPEATS, _OF_SHORT, _SHORT = 3, 30, 1_000_000
 _TIMEOUT = 60.0
 _LOOPBACK = "127.0.0.1"
 
@@ -64,15 +65,15 @@ def all_reduce(
     return sent
 
 
-def measured(sizes: Sequence[int], repeats: int = 3) -> tuple[list[float], list[int]]:
+def measured(sizes: Sequence[int]) -> tuple[list[float], list[int]]:
     """Seconds and bytes of an all-reduce between two processes of this machine, over its loopback.
 
     Args:
         sizes: numbers in the vector, float32 each.
-        repeats: the median of so many is taken, after one that is not timed.
 
     Returns:
-        Seconds for each size, and the bytes that a worker sent.
+        The shortest of some exchanges of each size in seconds, since others may be busy on this machine; and the bytes that a
+        worker sent in one.
 
     Raises:
         OSError: the other process could not be started or went away.
@@ -81,28 +82,28 @@ def measured(sizes: Sequence[int], repeats: int = 3) -> tuple[list[float], list[
         server.settimeout(_TIMEOUT)
         port = server.getsockname()[1]
         plan = ",".join(map(str, sizes))
-        command = [sys.executable, "-m", "epochwise.experiments.exchange.ring", str(port), plan, str(repeats)]
+        command = [sys.executable, "-m", "epochwise.experiments.exchange.ring", str(port), plan]
         with subprocess.Popen(command) as other:
             try:
                 connection, _ = server.accept()
                 with connection:
-                    return _timed(connection, 0, sizes, repeats)
+                    return _timed(connection, 0, sizes)
             finally:
                 other.kill()
 
 
-def _timed(connection: socket.socket, rank: int, sizes: Sequence[int], repeats: int) -> tuple[list[float], list[int]]:
+def _timed(connection: socket.socket, rank: int, sizes: Sequence[int]) -> tuple[list[float], list[int]]:
     connection.settimeout(_TIMEOUT)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     seconds, sent = [], []
     for size in sizes:
         vector = np.full(size, float(rank + 1), np.float32)
         taken = []
-        for _ in range(repeats + 1):
+        for _ in range(1 + (_OF_SHORT if size < _SHORT else _REPEATS)):
             start = time.perf_counter()
             count = all_reduce(vector, rank, WORKERS, connection, connection)
             taken.append(time.perf_counter() - start)
-        seconds.append(float(np.median(taken[1:])))
+        seconds.append(min(taken[1:]))
         sent.append(count)
     return seconds, sent
 
@@ -122,10 +123,10 @@ def _receive(connection: socket.socket, into: memoryview) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Be the second worker: ``port sizes repeats``."""
-    port, plan, repeats = arguments
+    """Be the second worker: ``port sizes``."""
+    port, plan = arguments
     with socket.create_connection((_LOOPBACK, int(port)), timeout=_TIMEOUT) as connection:
-        _timed(connection, 1, [int(size) for size in plan.split(",")], int(repeats))
+        _timed(connection, 1, [int(size) for size in plan.split(",")])
 
 
 if __name__ == "__main__":
