@@ -22,8 +22,8 @@ HEAD = """\
 
 `--json FILE` writes the result of a verb as JSON; `--json -` writes it to standard output, and nothing else. Every result has a
 field `schema` (`epochwise/count/1`, `epochwise/counts/1` for several models, `epochwise/machine/1`, `epochwise/explain/1`,
-`epochwise/compare/1`, `epochwise/demo/1`, `epochwise/fit/1`). The number at its end is the version: `epochwise report FILE`
-and `epochwise.load("result.json")` read version 1 of each, and refuse any other.
+`epochwise/compare/1`, `epochwise/demo/1`, `epochwise/fit/1`, `epochwise/evidence/1`). The number at its end is the version:
+`epochwise report FILE` and `epochwise.load("result.json")` read version 1 of each, and refuse any other.
 
 In the tables, "or null" means that a figure may be unknown; it is then `null` and never 0. "list of" is a JSON array, and a
 "table by name" is a JSON object whose keys are names. Times are seconds, sizes are bytes, and 1 MAC (multiply-accumulate) is 2
@@ -110,6 +110,8 @@ def type_text(hint: object) -> str:
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(type_text(part) for part in inside)
+    if origin is typing.Literal:
+        return " or ".join(f'`"{choice}"`' for choice in inside)
     if origin is tuple:
         parts = list(dict.fromkeys(type_text(part) for part in inside if part is not Ellipsis))
         few = "" if Ellipsis in inside else f"{len(inside)} "
@@ -141,7 +143,11 @@ def _attributes(kind: type) -> dict[str, str]:
     """What the docstring says of each field."""
     text = inspect.getdoc(kind) or ""
     listed = text.partition("Attributes:\n")[2].partition("\n\n")[0]
-    found: dict[str, str] = {}
+    base = kind.__base__
+    # A record that has another's fields explains only those that it adds.
+    found: dict[str, str] = (
+        _attributes(base) if base and issubclass(base, msgspec.Struct) and base is not msgspec.Struct else {}
+    )
     name = ""
     for line in listed.splitlines():
         if start := re.match(r"    (\w+): (.*)", line):

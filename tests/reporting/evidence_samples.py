@@ -20,6 +20,7 @@ from epochwise.experiments.record import (
     PositionMap,
     Table,
 )
+from epochwise.experiments.request import Plan, PlannedProtocol
 
 MADE_UP = "All figures of this record are made up for tests: nothing was trained."
 MLP, CNN = "MLP", "CNN"
@@ -527,6 +528,18 @@ def evidence():
     )
 
 
+def small():
+    """A few experiments with charts of both kinds and maps, quick to draw."""
+    maps = upper_left().maps
+    few = (
+        harness(),
+        replace(equal_epochs(), charts=equal_epochs().charts[:1]),
+        matched(),
+        replace(upper_left(), maps=(maps[0], maps[6], maps[8])),
+    )
+    return replace(evidence(), experiments=few)
+
+
 def untrusted():
     """The control did not pass: no verdicts, a failed check, nothing else."""
     control = replace(
@@ -569,3 +582,25 @@ def hostile():
 
 
 RECORDS = {"evidence": evidence, "evidence_untrusted": untrusted, "evidence_hostile": hostile}
+PAGES = {"evidence_small": small, "evidence_untrusted": untrusted, "evidence_hostile": hostile}
+"""For tests that draw pages, which takes longer than the terminal."""
+
+PLAN = Plan(
+    tier="standard",
+    models=("MLP", "CNN"),
+    data="made-up images",
+    backend="jax",
+    store="trials.sqlite",
+    workers=2,
+    protocols=(
+        PlannedProtocol(id="P0", title="Can this harness be trusted?", trainings=30, done=30, seconds=75.0),
+        PlannedProtocol(id="P1", title="Equally many epochs", trainings=28, done=7, seconds=900.0),
+        PlannedProtocol(
+            id="P6", title="One place", trainings=0, done=0, seconds=0.0, left_out="CNN does not accept 42 x 42 pixels"
+        ),
+    ),
+    trainings=58,
+    done=37,
+    seconds=340.0,
+    notes=("Keras trains CNN, which is slower.",),
+)

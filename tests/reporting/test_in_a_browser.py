@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from epochwise.reporting.html import page
-from tests.reporting import samples
+from tests.reporting import evidence_samples, samples
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OPTIONS = [
@@ -28,11 +28,11 @@ MEASURE = "<script>document.title = document.documentElement.scrollWidth + ' of 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")]
 
 
-@pytest.mark.parametrize("name", ["deep", "hostile", "demo", "counts", "several"])
+@pytest.mark.parametrize("name", ["deep", "hostile", "demo", "counts", "several", "evidence_small", "evidence_hostile"])
 def test_no_page_is_wider_than_its_window(name, tmp_path):
     """Wide tables scroll inside the page."""
     counted = {"counts": lambda: samples.deep().models[0].counts, "several": samples.several}
-    record = {**samples.COMPARISONS, "demo": samples.demo, **counted}[name]()
+    record = {**samples.COMPARISONS, "demo": samples.demo, **counted, **evidence_samples.PAGES}[name]()
     file = tmp_path / "page.html"
     file.write_text(page(record).replace("<details>", "<details open>").replace("</body>", MEASURE))
     for width in (390, 1200):

@@ -8,7 +8,7 @@ import pytest
 
 from epochwise.errors import RecordError, UsageError
 from epochwise.reporting.records import KINDS, from_json, load, to_json
-from tests.reporting import samples
+from tests.reporting import evidence_samples, samples
 
 RECORDS = {
     **samples.COMPARISONS,
@@ -17,6 +17,7 @@ RECORDS = {
     "several": samples.several,
     "machine": lambda: samples.MACHINE,
     **samples.FITS,
+    "evidence": evidence_samples.evidence,
 }
 
 

@@ -13,6 +13,7 @@ from epochwise.cli.options import (
     Seconds,
     Seed,
     check_outputs,
+    show,
 )
 
 
@@ -32,5 +33,11 @@ def demo(
     with Progress() as progress:
         result = run_demo(backend=backend, seconds=seconds, seed=seed, data_dir=data_dir, progress=progress)
     deliver(result, json, report, force)
+    if json != "-":
+        from epochwise.experiments.kept import kept
+        from epochwise.reporting.evidence import kept_view
+
+        show("")
+        show(kept_view(kept()))
     if any(comparison.measurement.interrupted for comparison in result.comparisons):
         raise KeyboardInterrupt  # what was measured is delivered; the exit code still tells

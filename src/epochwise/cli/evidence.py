@@ -128,7 +128,7 @@ def _sorted_out(asked: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         if unknown:
             raise UsageError(
                 f"There is no experiment {', '.join(unknown)}. There are {', '.join(PROTOCOLS)}.",
-                cause="docs/protocols.md says what each of them does",
+                cause="a misspelt name",
                 remedy=EXAMPLE,
             )
     if len(models) not in (0, _PAIR):

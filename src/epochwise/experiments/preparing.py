@@ -107,7 +107,7 @@ def informed(prepared: Prepared, results: Mapping[str, Result]) -> Study:
                 raise ModelDoesNotFitError(
                     str(numbers["refused"]),
                     cause=str(numbers["cause"]),
-                    remedy="a function (input_shape, classes) whose last layer has a softmax over the classes",
+                    remedy=str(numbers["remedy"]),
                 )
             continue
         facts[place] = Facts(**numbers["facts"])

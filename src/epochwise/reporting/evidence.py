@@ -6,20 +6,27 @@ Curves are drawn on the page only; of a position map the terminal has a coarse o
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
+from epochwise.experiments.kept import Kept
 from epochwise.experiments.record import Agreement, Check, Evidence, Experiment, Finding, Table, Verdict
 from epochwise.explaining.wording import FRAMEWORKS
 from epochwise.reporting.evidence_maps import drawn_maps
 from epochwise.reporting.figures import digits, shortened, unit_for
 from epochwise.reporting.terminal import FASTER, QUIET, SLOWER, Sized, blocks, hanging, heading, notes, pairs, plain_table
 
+HOW_TO_RUN = (
+    "epochwise evidence --tier smoke trains all of it here, in minutes; with --tier standard --plan it says how long the whole"
+    " would take."
+)
 CONTROL = "P0"
 """The experiment that says whether the others may be believed."""
 SIGNS: dict[Verdict, str] = {"supported": "✓", "refuted": "✗", "undecided": "?", "not measured": "–"}
@@ -28,6 +35,8 @@ PASSED, FAILED = "✓", "✗"
 VERDICT_COLUMNS, SIGN_COLUMNS = 18, 4
 MOST_PLACES = 4
 NAME_COLUMNS = 30
+GAP = 2
+INTERVAL = re.compile(r"\[[^]]*\]")
 
 
 class ClaimRow(NamedTuple):
@@ -49,6 +58,19 @@ def render(record: Evidence) -> RenderableType:
         None if record.agreement is None else Group(heading("Engine and Keras"), hanging(agreement_text(record.agreement))),
         notes(record.notes),
     )
+
+
+def kept_view(found: Kept | None) -> RenderableType:
+    """The verdicts that ship with the package, and how to get one's own; without them only the latter."""
+    table = None if found is None else Group(hanging(source_text(found)), verdict_table(found.record))
+    return blocks(Group(heading("What the extra time buys"), *([] if table is None else [table])), hanging(HOW_TO_RUN))
+
+
+def source_text(found: Kept) -> str:
+    """When, where and on what the record was made that ships with the package."""
+    record = found.record
+    trained = counted(record.trainings, "training", "trainings")
+    return f"Measured on {found.day}, {record.machine}: tier {record.tier}, {trained} on {record.data}. Not measured now."
 
 
 def title(record: Evidence) -> str:
@@ -164,7 +186,7 @@ def _experiment(experiment: Experiment) -> RenderableType:
         parts.append(_checks(experiment.checks))
     if experiment.maps:
         parts.append(Sized(lambda width: Padding(drawn_maps(experiment.maps, width - 2), (1, 0, 0, 2))))
-    parts += [Padding(_table(table), (1, 0, 0, 2)) for table in experiment.tables]
+    parts += [Sized(partial(_padded_table, table)) for table in experiment.tables]
     if experiment.charts:
         charts = "; ".join(chart.title for chart in experiment.charts)
         parts.append(Padding(Text(f"Drawn on the page (--report FILE.html): {charts}.", QUIET), (1, 0, 0, 2)))
@@ -202,11 +224,20 @@ def _beside(columns: int) -> Grid:
     return grid
 
 
-def _table(table: Table) -> RenderableType:
-    """Figures beside each other; the first column is what they are of."""
-    grid = plain_table()
-    for place, name in enumerate(table.columns):
-        grid.add_column(Text(name), justify="right" if place else "left", overflow="fold")
+def _padded_table(table: Table, width: int) -> RenderableType:
+    return Padding(_table(table, width - 2), (1, 0, 0, 2))
+
+
+def _table(table: Table, width: int) -> RenderableType:
+    """Figures beside each other; the first column is what they are of. Where it is narrow, intervals go below their figures."""
+    columns = list(zip(table.columns, *table.rows, strict=True))
+    wide = sum(max(map(len, column)) for column in columns) + GAP * (len(columns) - 1) > width
+    grid = plain_table(gap=GAP)
+    for place, column in enumerate(columns):
+        # Intervals stay in one piece; names and headings give way.
+        whole = max((len(found) for cell in column[1:] for found in INTERVAL.findall(cell)), default=0) if wide else 0
+        justify: JustifyMethod = "right" if place else "left"
+        grid.add_column(Text(column[0]), justify=justify, overflow="fold", min_width=whole or None)
     for row in table.rows:
-        grid.add_row(*(Text(cell) for cell in row))
+        grid.add_row(*(Text(cell.replace(" [", "\n[") if wide else cell) for cell in row))
     return Group(Text(table.title, "bold"), grid)

@@ -7,11 +7,12 @@ does not see the colours can go by the dashes of lines and the shapes of points.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from epochwise.experiments.record import Chart, Experiment, Line
-from epochwise.reporting.evidence_labels import Spot, placed
+from epochwise.experiments.record import Chart, Evidence, Line
+from epochwise.reporting.evidence_labels import Box, Spot, placed
 from epochwise.reporting.factor_chart import NARROW
 from epochwise.reporting.palette import SERIES, light
 
@@ -24,6 +25,9 @@ DASHES = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (4, 2), (1, 2), (12, 3), (6, 2, 
 KEY, LETTER, LINE = 30, 6.7, 20
 """Of the legend: pixels of a sample with its gap, of a letter, of a row."""
 LABEL_SIZE = 11.5
+TITLE_LETTER = 7.6
+RATE = ", rate "
+"""What stands between an arm and its learning rate in the name of a series."""
 
 
 class Look(NamedTuple):
@@ -34,13 +38,13 @@ class Look(NamedTuple):
     dash: tuple[int, ...]
 
 
-def looks(experiments: Iterable[Experiment]) -> dict[str, int]:
-    """A place in the palette for each arm, in the order in which they come; the same in the whole record.
+def looks(record: Evidence) -> dict[str, int]:
+    """A place in the palette for each arm, the same in the whole record: the two models, then the others as they come.
 
     A series that is always alone in its chart needs no colour to be known by, and has no place.
     """
-    charts = [chart for experiment in experiments for chart in experiment.charts if len(chart.lines) > 1]
-    names = dict.fromkeys(line.name for chart in charts for line in chart.lines)
+    charts = [chart for experiment in record.experiments for chart in experiment.charts if len(chart.lines) > 1]
+    names = dict.fromkeys([*record.models, *(_arm(line.name) for chart in charts for line in chart.lines)])
     return {name: place for place, name in enumerate(names)}
 
 
@@ -75,14 +79,21 @@ def drawing(charts: Sequence[Chart], width: int, places: dict[str, int]) -> Any:
     told_apart = len(names) < 2 or all(_named_beside(chart) for chart in charts)  # noqa: PLR2004 - one arm needs no legend
     if len(charts) == 1 and not told_apart:  # the title above the legend
         panel = _Panel(alt, charts[0], each, domain, found).drawn("")
-        return alt.vconcat(_legend(alt, names, found, width), panel, spacing=6, title=_title(alt, charts[0].title, width))
+        return alt.vconcat(_legend(alt, names, found, width), panel, spacing=6, title=_title(alt, charts[0].title, each))
     panels = [_Panel(alt, chart, each, domain, found).drawn(chart.title) for chart in charts]
     joined = alt.vconcat(*panels, spacing=GAP) if narrow else alt.hconcat(*panels, spacing=GAP)
     return joined if told_apart else alt.vconcat(_legend(alt, names, found, width), joined, spacing=6)
 
 
+def _arm(name: str) -> str:
+    """What a series is of, without the learning rate that it was trained with."""
+    return name.partition(RATE)[0]
+
+
 def _title(alt: Any, text: str, width: float) -> Any:
-    return alt.TitleParams(text, anchor="start", frame="group", fontSize=13, limit=width)
+    """In as many lines as it needs."""
+    lines = textwrap.wrap(text, max(12, int(width / TITLE_LETTER))) or [""]
+    return alt.TitleParams(lines, anchor="start", frame="group", fontSize=13, limit=width + AXIS)
 
 
 def _alike(one: Chart, other: Chart) -> bool:
@@ -94,11 +105,11 @@ def _alike(one: Chart, other: Chart) -> bool:
 
 def _looks_of(names: Sequence[str], places: dict[str, int]) -> dict[str, Look]:
     """The look of each arm; where two would be the same, the later one takes a free place."""
-    if not places.keys() & set(names):
+    if not places.keys() & {_arm(name) for name in names}:
         return dict.fromkeys(names, Look(light("total"), SHAPES[0], DASHES[0]))
     taken: dict[int, str] = {}
     for name in names:
-        place = places.get(name, 0) % len(SERIES)
+        place = places.get(_arm(name), 0) % len(SERIES)
         free = [*range(place, len(SERIES)), *range(place)]
         taken[next((at for at in free if at not in taken), len(taken))] = name
     return {
@@ -149,7 +160,7 @@ class _Panel:
         rows = [row for line in self.chart.lines for row in _rows(line, self.across, self.down)]
         layers = self.curves(rows) if self.chart.kind == "curves" else self.points(rows)
         panel = self.alt.layer(*layers).properties(width=self.width, height=HEIGHT)
-        return panel.properties(title=_title(self.alt, title, self.width + AXIS)) if title else panel
+        return panel.properties(title=_title(self.alt, title, self.width)) if title else panel
 
     def curves(self, rows: list[dict[str, Any]]) -> list[Any]:
         """Bands, lines over them, marks where there are few."""
@@ -174,7 +185,8 @@ class _Panel:
         """Names beside points, where they touch neither each other nor the frame."""
         named = [row for row in rows if row["label"]]
         spots = [Spot(self.across.pixel(row["x"]), HEIGHT - self.down.pixel(row["y"]), row["label"]) for row in named]
-        found = list(zip(named, placed(spots, self.width, HEIGHT, LABEL_SIZE), strict=True))
+        whiskers = [self.whisker(row) for row in rows if "low" in row]
+        found = list(zip(named, placed(spots, self.width, HEIGHT, LABEL_SIZE, whiskers), strict=True))
         layers = []
         for side in dict.fromkeys(label.side for _, label in found):
             base = self.base([row for row, label in found if label.side == side], coloured=False)
@@ -182,6 +194,11 @@ class _Panel:
             text = base.mark_text(align=align, dx=right, dy=down, baseline="middle", fontSize=LABEL_SIZE, color=light("ink"))
             layers.append(text.encode(text="label:N"))
         return layers
+
+    def whisker(self, row: dict[str, Any]) -> Box:
+        """What the line of an interval covers."""
+        x, top, bottom = (self.across.pixel(row["x"]), *(HEIGHT - self.down.pixel(row[end]) for end in ("high", "low")))
+        return Box(x - 2, top, x + 2, bottom)
 
     def band(self, rows: list[dict[str, Any]]) -> Any:
         """The intervals, faintly."""

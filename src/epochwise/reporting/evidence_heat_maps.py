@@ -68,8 +68,8 @@ def _map(alt: Any, found: PositionMap, size: float, highest: float, first: bool)
         trained = [{"down": found.trained_at[0], "right": found.trained_at[1]}]
         here = alt.Chart(alt.InlineData(values=trained)).encode(x=x, y=y)
         layers += [
-            here.mark_rect(fillOpacity=0, stroke="#fefefe", strokeWidth=4.5),
-            here.mark_rect(fillOpacity=0, stroke="#d1004b", strokeWidth=2),
+            here.mark_rect(filled=False, stroke="#fefefe", strokeWidth=4.5),
+            here.mark_rect(filled=False, stroke="#d1004b", strokeWidth=2),
         ]
     most = int(size / LETTER)
     title = alt.TitleParams(

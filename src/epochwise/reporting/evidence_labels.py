@@ -35,20 +35,22 @@ class Label(NamedTuple):
         return self.align, self.right, self.down
 
 
-class _Box(NamedTuple):
+class Box(NamedTuple):
+    """A rectangle, in pixels from the upper left corner."""
+
     left: float
     top: float
     right: float
     bottom: float
 
-    def common(self, other: _Box) -> float:
+    def common(self, other: Box) -> float:
         """The area of both."""
         across = min(self.right, other.right) - max(self.left, other.left)
         down = min(self.bottom, other.bottom) - max(self.top, other.top)
         return max(0.0, across) * max(0.0, down)
 
 
-def placed(spots: Sequence[Spot], width: float, height: float, size: float) -> list[Label]:
+def placed(spots: Sequence[Spot], width: float, height: float, size: float, others: Sequence[Box] = ()) -> list[Label]:
     """A place for each name, from the right of its point around it; where none is free, the one that covers least.
 
     Args:
@@ -56,9 +58,10 @@ def placed(spots: Sequence[Spot], width: float, height: float, size: float) -> l
         width: of the panel, in pixels; no name reaches beyond it where that can be helped.
         height: of the panel.
         size: of the type, in pixels.
+        others: what names should not cover either.
     """
-    frame = _Box(0, 0, width, height)
-    taken = [_Box(spot.x - 5, spot.y - 5, spot.x + 5, spot.y + 5) for spot in spots]
+    frame = Box(0, 0, width, height)
+    taken = [*others, *(Box(spot.x - 5, spot.y - 5, spot.x + 5, spot.y + 5) for spot in spots)]
     found = []
     for spot in spots:
         length = len(spot.text) * size * LETTER
@@ -79,12 +82,12 @@ def _options(spot: Spot, size: float) -> list[Label]:
     return [Label(spot.x + right, spot.y + down, spot.text, align, right, down) for align, right, down in sides]
 
 
-def _box(label: Label, length: float, size: float) -> _Box:
+def _box(label: Label, length: float, size: float) -> Box:
     left = {"left": label.x, "center": label.x - length / 2, "right": label.x - length}[label.align]
-    return _Box(left, label.y - size / 2, left + length, label.y + size / 2)
+    return Box(left, label.y - size / 2, left + length, label.y + size / 2)
 
 
-def _cost(box: _Box, taken: Sequence[_Box], frame: _Box) -> float:
+def _cost(box: Box, taken: Sequence[Box], frame: Box) -> float:
     """What a name would cover, and what of it would stand outside."""
     area = (box.right - box.left) * (box.bottom - box.top)
     return sum(box.common(other) for other in taken) + 2 * (area - box.common(frame))

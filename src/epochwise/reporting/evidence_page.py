@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from epochwise.experiments.record import Chart, Evidence, Experiment, PositionMap, Table
-from epochwise.reporting.evidence import SIGNS, agreement_text, figure_texts, setting, title, trusted
+from epochwise.reporting.evidence import agreement_text, figure_texts, setting, title, trusted
 from epochwise.reporting.evidence_charts import drawing, figures_of, looks
 from epochwise.reporting.evidence_heat_maps import heat_maps
 from epochwise.reporting.evidence_help import HELP, MAP_HELP, WORDS, Help, chart_help
 from epochwise.reporting.pictures import configured, drawn
 
 WIDE, HALF = 950, 465
-LONGEST_FIGURE = 22
+LONGEST_FIGURE = 28
 """Letters of a cell that still is a figure, with its unit or interval."""
 
 Both = Callable[[Callable[[int], str], int], Any]
@@ -36,13 +36,12 @@ def contents(record: Evidence, both: Both) -> dict[str, Any]:
         record: what is shown.
         both: makes a picture in two widths of a function of the width.
     """
-    places = looks(record.experiments)
+    places = looks(record)
     known = {experiment.id for experiment in record.experiments}
     return {
         "record": record,
         "title": title(record),
         "setting": setting(record),
-        "signs": SIGNS,
         "trusted": trusted(record),
         "verdicts": [(answer, [(found, _anchor(found, known)) for found in answer.experiments]) for answer in record.verdicts],
         "words": WORDS,

@@ -1,4 +1,4 @@
-"""Pictures of experiments as files: SVG that follows the reader's light or dark setting, and PNG on a white or a dark ground."""
+"""Pictures of experiments as files: SVG that follows the reader's light or dark setting, and PNG on a white or dark ground."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Picture(NamedTuple):
 
 def pictures(record: Evidence) -> Iterator[Picture]:
     """All pictures of a record, in its order: maps of positions, and charts that belong side by side together."""
-    places = looks(record.experiments)
+    places = looks(record)
     for experiment in record.experiments:
         if experiment.maps:
             yield _picture(experiment, "positions", heat_maps(experiment.maps, WIDE), WIDE)
@@ -62,12 +62,13 @@ def pictures(record: Evidence) -> Iterator[Picture]:
             yield _picture(experiment, group[0].id, drawing(group, width, places), width)
 
 
-def write_pictures(record: Evidence, folder: str | Path, force: bool = False) -> list[Path]:
-    """Write every picture as ``.svg`` and ``.png``, and the PNG for dark grounds as ``-dark.png``.
+def write_pictures(record: Evidence, folder: str | Path, force: bool = False, dark: bool = False) -> list[Path]:
+    """Write every picture as ``.svg`` and ``.png``.
 
     Args:
         record: what is drawn.
         folder: an existing one.
+        dark: whether there is to be a ``-dark.png`` too; the SVG needs none.
         force: whether files that are there may be replaced.
 
     Returns:
@@ -86,7 +87,8 @@ def write_pictures(record: Evidence, folder: str | Path, force: bool = False) ->
     for picture in drawn_all:
         path = Path(folder) / picture.name
         contents |= {path.with_suffix(".svg"): picture.svg.encode(), path.with_suffix(".png"): picture.png()}
-        contents[path.with_name(f"{path.name}-dark.png")] = picture.png(dark=True)
+        if dark:
+            contents[path.with_name(f"{path.name}-dark.png")] = picture.png(dark=True)
     for path in contents:
         check_output(path, force)
     for path, content in contents.items():

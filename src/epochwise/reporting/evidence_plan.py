@@ -11,7 +11,7 @@ from epochwise.reporting.evidence import counted, duration
 from epochwise.reporting.figures import NOTHING, shortened
 from epochwise.reporting.terminal import QUIET, blocks, hanging, heading, notes, pairs, plain_table
 
-TITLE_COLUMNS = 38
+TITLE_COLUMNS = 44
 NAME_COLUMNS = 60
 
 

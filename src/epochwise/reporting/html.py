@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from epochwise.counting.counts import Counts
 from epochwise.counting.side_by_side import SideBySide
 from epochwise.engine.result import Fit
+from epochwise.experiments.kept import kept
 from epochwise.experiments.record import Evidence
 from epochwise.explaining.explanation import Comparison, Demo, Explanation
 from epochwise.explaining.reuse import reuse_sentence, sample_word
 from epochwise.machines.machine import Machine
-from epochwise.reporting import contents, figures, fit, palette, side_by_side
+from epochwise.reporting import contents, evidence, figures, fit, palette, side_by_side
 from epochwise.reporting.counts import MEMORY, largest_batch_text, macs_per_parameter, not_counted
 from epochwise.reporting.demo import QUESTIONS, factor_cell, factor_names
 from epochwise.reporting.factor_chart import NARROW
@@ -94,7 +95,17 @@ def _demo(demo: Demo) -> str:
         questions=[(question, getattr(demo.answer, name)) for question, name in QUESTIONS],
         factors=[(name, [factor_cell(item, name) for item in items]) for name in (factor_names(demo) if items else [])],
         left_out=[(contents.framework(name), reason) for name, reason in demo.left_out.items()],
+        kept=_kept(),
     )
+
+
+def _kept() -> dict[str, Any] | None:
+    """The verdicts that ship with the package, where there are any."""
+    found = kept()
+    if found is None:
+        return None
+    verdicts = [(answer, [(name, None) for name in answer.experiments]) for answer in found.record.verdicts]
+    return {"source": evidence.source_text(found), "verdicts": verdicts, "how": evidence.HOW_TO_RUN}
 
 
 def _comparison(comparison: Comparison, with_picture: bool = True) -> dict[str, Any]:
@@ -254,7 +265,7 @@ def _environment() -> Environment:
         "shape": lambda shape: figures.shape_text(shape).replace("x", " × "),
         "interval": lambda found: figures.interval_text(found.low, found.high),
     }
-    environment.globals |= {"factor_help": contents.FACTOR_HELP}
+    environment.globals |= {"factor_help": contents.FACTOR_HELP, "signs": evidence.SIGNS}
     return environment
 
 

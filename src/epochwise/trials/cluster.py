@@ -6,6 +6,7 @@ listens, and takes over Ctrl-C. In a process of its own none of that reaches the
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -30,6 +31,9 @@ JOIN_SECONDS = 25.0
 
 START_SECONDS = 120.0
 """How long a cluster on this machine may take to start; usually 5."""
+
+
+LONGEST_FOLDER = 20
 
 
 class Connect(msgspec.Struct, frozen=True, tag=True):
@@ -78,6 +82,8 @@ _DECODER: msgspec.msgpack.Decoder[FromDriver] = msgspec.msgpack.Decoder(FromDriv
 class Cluster:
     """Runs trials on Ray: one core each, on whichever node is free; those of a node that dies run again elsewhere.
 
+    Results have the same bits as here where the nodes' processors and libraries are the same.
+
     Args:
         address: ``local`` starts a cluster on this machine for as long as the trials take. Anything else joins one that runs:
             ``host:port``, ``auto``, or ``ray://host:port`` for Ray's client.
@@ -105,7 +111,7 @@ class Cluster:
         Raises:
             ClusterError: the cluster cannot be reached (within 30 seconds), was lost, or cannot run trials.
         """
-        folder = tempfile.mkdtemp(prefix="epochwise-ray-") if self.address == LOCAL else ""
+        folder = _short_folder() if self.address == LOCAL else ""
         driver = Process("epochwise.trials.driver", environment(None))
         try:
             driver.send(Connect(self.address, self.workers, folder, list(sys.path), environment(self.backend)))
@@ -136,6 +142,13 @@ class Cluster:
         reply = _received(driver)
         assert isinstance(reply, Connected), "or it would have been lost"
         return reply.cores
+
+
+def _short_folder() -> str:
+    """A new folder for temporary files, with a short name: Ray puts sockets into it, whose paths hold 107 bytes."""
+    usual = tempfile.gettempdir()
+    place = "/tmp" if len(usual) > LONGEST_FOLDER and os.access("/tmp", os.W_OK) else usual
+    return tempfile.mkdtemp(prefix="epochwise-ray-", dir=place)
 
 
 def _received(driver: Process) -> Connected | Event:

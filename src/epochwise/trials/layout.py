@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS trials (
 
 
 def create(connection: sqlite3.Connection) -> None:
-    """Make the table in an empty file, whole or not at all; in a store that is there, look whether it may be written to.
+    """Make the table in an empty file, whole or not at all; in a store that is there, see by a small write whether one can.
 
     Raises:
         sqlite3.Error: it cannot be written to.
@@ -41,8 +41,8 @@ def create(connection: sqlite3.Connection) -> None:
     try:
         if is_empty(connection):
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {LAYOUT}")
             connection.execute(_TABLE)
+        connection.execute(f"PRAGMA user_version = {LAYOUT}")
         connection.execute("COMMIT")
     except sqlite3.Error:
         if connection.in_transaction:

@@ -173,10 +173,18 @@ def _local(filters: int, shape: tuple[int, ...]) -> list[Any]:
 def _users(model: Description, input_shape: tuple[int, ...], classes: int, seed: int) -> tuple[Any, Any, Any]:
     """A user's model, with the loss and metrics that fit its output, whatever it was compiled with."""
     samples = max(classes, 2)
-    data = make_dataset("samples", np.zeros((samples, *input_shape), np.float32), np.arange(samples) % classes)
-    subject = load_subject(
-        parse_model(str(model["text"])), data, backend=keras.backend.backend(), batch_size=samples, seed=seed
-    )
+    x, y = np.zeros((samples, *input_shape), np.float32), np.arange(samples) % classes
+    data = make_dataset("samples", x, y)
+    spec, backend = parse_model(str(model["text"])), keras.backend.backend()
+    try:
+        subject = load_subject(spec, data, backend=backend, batch_size=samples, seed=seed)
+    except ModelDoesNotFitError:
+        # Compiled for one-hot labels, perhaps: the loss is ours here, so that is no reason to refuse it.
+        one_hot = make_dataset("samples", x, np.eye(classes, dtype=np.float32)[y])
+        try:
+            subject = load_subject(spec, one_hot, backend=backend, batch_size=samples, seed=seed)
+        except ModelDoesNotFitError:
+            subject = load_subject(spec, data, backend=backend, batch_size=samples, seed=seed)
     if subject.backend == PLAIN_PYTORCH:
         raise ModelDoesNotFitError(
             f"{model['name']} is a plain torch.nn.Module, and the experiments train Keras models.",
@@ -194,14 +202,15 @@ def facts(arguments: Mapping[str, Any]) -> Outcome:
         arguments: ``model``, ``input_shape``, ``classes``.
 
     Returns:
-        Numbers ``{"facts": {...}, "reasons": [why the engine does not train it]}``, or ``{"refused": why, "cause": ...}``.
+        Numbers ``{"facts": {...}, "reasons": [why the engine does not train it]}``, or ``refused`` with the error's three parts
+        (the first one under this name, then ``cause`` and ``remedy``).
     """
     shape, classes = tuple(arguments["input_shape"]), int(arguments["classes"])
     try:
         model = build(arguments["model"], shape, classes, seed=0)
         counts = count(model, batch_size=32)
     except EpochwiseError as problem:
-        return Outcome(numbers={"refused": problem.what, "cause": problem.cause})
+        return Outcome(numbers={"refused": problem.what, "cause": problem.cause, "remedy": problem.remedy})
     support = supports(model)
     found = Facts(
         parameters=counts.parameters.trainable + counts.parameters.frozen,
