@@ -159,7 +159,7 @@ def _finding(
     verdict: Verdict = "refuted" if math.isfinite(fewest.high) else "supported" if math.isinf(fewest.low) else "undecided"
     return Finding(
         id=name,
-        claim=f"However many places it is shown, {title(model)} does not recognise the object at all of them.",
+        claim=f"However many places it is shown in as many steps, {title(model)} does not recognise the object at all of them.",
         falsified_if=f"with {counts[-1]} places or fewer, its worst one reaches {ENOUGH:g} of what it reaches in one alone",
         verdict=verdict,
         estimate=fewest.estimate,
@@ -176,7 +176,7 @@ def _enough(name: str, model: Description, fewest: Interval, counts: Sequence[in
     verdict: Verdict = "supported" if math.isfinite(fewest.high) else "refuted" if math.isinf(fewest.low) else "undecided"
     return Finding(
         id=name,
-        claim=f"Shown in enough places, {title(model)} recognises the object at all of them.",
+        claim=f"Shown in enough places in as many steps, {title(model)} recognises the object at all of them.",
         falsified_if=f"with {counts[-1]} places its worst one stays below {ENOUGH:g} of what it reaches in one place alone",
         verdict=verdict,
         estimate=fewest.estimate,
