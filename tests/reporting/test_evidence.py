@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from epochwise.errors import OutputExistsError, UsageError
 from epochwise.experiments import kept as keeping_place
 from epochwise.experiments.kept import kept
-from epochwise.experiments.record import Chart, Finding, Line
+from epochwise.experiments.record import Chart, Finding, Line, Table
 from epochwise.reporting.drawing import drawn as drawing_of
 from epochwise.reporting.evidence import agreement_text, figure_texts, kept_view, trusted
 from epochwise.reporting.evidence_charts import drawing, figures_of, looks
@@ -46,6 +46,23 @@ def test_plan_and_status_as_kept():
     assert_as_kept("evidence_plan", text)
     assert "nothing is left to train" in drawn(status_view(replace(samples.PLAN, done=58, seconds=0.0)))
     assert "on the cluster" in drawn(plan_view(replace(samples.PLAN, workers=None)))
+
+
+def test_wide_tables_keep_words_and_intervals_whole():
+    """Intervals go below their figures first; nothing is cut off as long as the longest pieces have room side by side."""
+    columns = ("model", "learning rate", "mean [95 % interval]", "over seeds and images", "P(second > first)")
+    row = ("difference", "0.01", "-2.18 [-3.53, -0.84]", "-2.18 [-2.84, -1.47]", "0.00 [0.00, 0.71]")
+    record = replace(samples.harness(), tables=(Table(title="t", columns=columns, rows=(row,)),))
+    text = drawn(drawing_of(replace(samples.evidence(), experiments=(record,))))
+    for piece in (*row[0:2], "[-3.53, -0.84]", "[-2.84, -1.47]", "[0.00, 0.71]", "images"):
+        assert piece in text
+    many = Table(
+        title="t", columns=("model", *(f"{n} px" for n in range(12))), rows=(("MLP", *(f"0.{n}1 [0, 1]" for n in range(12))),)
+    )
+    text = drawn(drawing_of(replace(samples.evidence(), experiments=(replace(record, tables=(many,)),))))
+    assert all(f"{n} px" in text and f"0.{n}1" in text for n in range(12))
+    assert text.count("\n  MLP  ") > 1
+    assert max(len(line) for line in text.splitlines()) <= 80
 
 
 @pytest.mark.parametrize(

@@ -202,8 +202,8 @@ class Task:
         if description["digest"] != self._images.digest:
             raise DataError(
                 f"{description['source']} holds other numbers than when this trial was planned.",
-                cause="The file was changed in between.",
-                remedy="the same command again, which plans anew",
+                cause="The file was changed in between, or a data function draws other numbers each time.",
+                remedy="the same command again, which plans anew; in a function, numpy.random.default_rng(0)",
             )
         self._view = description.get("view")
         self._permutation = int(description.get("permutation") or 0)

@@ -26,6 +26,7 @@ MARGIN = 0.005
 Floats: TypeAlias = NDArray[np.float64]
 Difference: TypeAlias = Literal["above", "below", "no difference", "undecided"]
 
+_NUMBERS_AT_ONCE = 4_000_000  # of a bootstrap: 32 MB
 _ALL_ORDERS_UP_TO = 8
 _FEWEST_FOR_OLYMPIC = 3
 
@@ -101,9 +102,14 @@ def hierarchical_bootstrap(first: ArrayLike, second: ArrayLike, repetitions: int
     # Images that fared alike under all seeds are interchangeable, so only how many of each kind are drawn matters.
     kinds, times = np.unique(correct, axis=1, return_counts=True)
     generator = np.random.default_rng(seed)
-    drawn_images = generator.multinomial(images, times / images, size=repetitions)
-    drawn_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=repetitions)
-    means = np.einsum("rs,sk,rk->r", drawn_seeds, kinds.astype(np.float64), drawn_images, optimize=True) / (seeds * images)
+    at_once = max(1, min(repetitions, _NUMBERS_AT_ONCE // kinds.shape[1]))
+    means = np.empty(repetitions)
+    for first_one in range(0, repetitions, at_once):
+        count = min(at_once, repetitions - first_one)
+        drawn_images = generator.multinomial(images, times / images, size=count)
+        drawn_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=count)
+        means[first_one : first_one + count] = np.einsum("rk,rk->r", drawn_seeds @ kinds.astype(np.float64), drawn_images)
+    means /= seeds * images
     return _percentiles(float(correct.mean()), means, (1 - CONFIDENCE) / 2)
 
 

@@ -36,7 +36,8 @@ VERDICT_COLUMNS, SIGN_COLUMNS = 18, 4
 MOST_PLACES = 4
 NAME_COLUMNS = 30
 GAP = 2
-INTERVAL = re.compile(r"\[[^]]*\]")
+WHOLE = re.compile(r"\[[^]]*\]|\S+")
+"""Of a cell: what is not broken."""
 
 
 class ClaimRow(NamedTuple):
@@ -229,15 +230,50 @@ def _padded_table(table: Table, width: int) -> RenderableType:
 
 
 def _table(table: Table, width: int) -> RenderableType:
-    """Figures beside each other; the first column is what they are of. Where it is narrow, intervals go below their figures."""
-    columns = list(zip(table.columns, *table.rows, strict=True))
-    wide = sum(max(map(len, column)) for column in columns) + GAP * (len(columns) - 1) > width
+    """Figures beside each other. Where it is narrow, intervals go below their figures, and further columns below the first."""
+    columns: list[Sequence[str]] = list(zip(table.columns, *table.rows, strict=True))
+    if sum(max(map(len, column)) for column in columns) + GAP * (len(columns) - 1) > width:
+        columns = [tuple(cell.replace(" [", "\n[") for cell in column) for column in columns]
+    parts: list[RenderableType] = [Text(table.title, "bold")]
+    first, rest = columns[:1], columns[1:]
+    while True:
+        taken = max(1, next((count for count in range(len(rest), 0, -1) if _room(first + rest[:count], width) >= 0), 1))
+        parts.append(_part(first + rest[:taken], width))
+        rest = rest[taken:]
+        if not rest:
+            return Group(*parts)
+
+
+def _part(columns: Sequence[Sequence[str]], width: int) -> Grid:
+    """Columns that have room side by side; the first says what their figures are of."""
     grid = plain_table(gap=GAP)
-    for place, column in enumerate(columns):
-        # Intervals stay in one piece; names and headings give way.
-        whole = max((len(found) for cell in column[1:] for found in INTERVAL.findall(cell)), default=0) if wide else 0
+    for place, (column, own) in enumerate(zip(columns, _widths(columns, width), strict=True)):
         justify: JustifyMethod = "right" if place else "left"
-        grid.add_column(Text(column[0]), justify=justify, overflow="fold", min_width=whole or None)
-    for row in table.rows:
-        grid.add_row(*(Text(cell.replace(" [", "\n[") if wide else cell) for cell in row))
-    return Group(Text(table.title, "bold"), grid)
+        grid.add_column(Text(column[0]), justify=justify, overflow="fold", width=own)
+    for row in zip(*(column[1:] for column in columns), strict=True):
+        grid.add_row(*(Text(cell) for cell in row))
+    return grid
+
+
+def _least(columns: Sequence[Sequence[str]]) -> list[int]:
+    """Widths in which no word and no interval is broken."""
+    return [max(len(piece) for cell in column for piece in (*WHOLE.findall(cell), "")) for column in columns]
+
+
+def _room(columns: Sequence[Sequence[str]], width: int) -> int:
+    """What is left beside the least widths; negative where they do not fit."""
+    return width - GAP * (len(columns) - 1) - sum(_least(columns))
+
+
+def _widths(columns: Sequence[Sequence[str]], width: int) -> list[int | None]:
+    """The least widths, and what is left shared out; ``None`` where there is not even room for these."""
+    found, left = _least(columns), _room(columns, width)
+    wanted = [max(len(line) for cell in column for line in (*cell.splitlines(), "")) for column in columns]
+    if left < 0:
+        return [None] * len(columns)
+    while left > 0 and found != wanted:
+        for place in range(len(columns)):
+            if left and found[place] < wanted[place]:
+                found[place] += 1
+                left -= 1
+    return list(found)

@@ -119,8 +119,8 @@ def _looks_of(names: Sequence[str], places: dict[str, int]) -> dict[str, Look]:
 
 
 def _named_beside(chart: Chart) -> bool:
-    """Whether every point has its name beside it."""
-    return chart.kind == "points" and all(len(line.x) == 1 or line.labels for line in chart.lines)
+    """Whether every arm is a single point, which has its name beside it."""
+    return chart.kind == "points" and all(len(line.x) == 1 for line in chart.lines)
 
 
 def _heights(chart: Chart) -> list[float]:

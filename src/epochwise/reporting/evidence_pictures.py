@@ -83,7 +83,7 @@ def write_pictures(record: Evidence, folder: str | Path, force: bool = False, da
     drawn_all = list(pictures(record))
     if not drawn_all:
         raise UsageError("This record has neither charts nor maps.", cause="only experiments without any were run")
-    contents = {}
+    contents: dict[Path, bytes] = {}
     for picture in drawn_all:
         path = Path(folder) / picture.name
         contents |= {path.with_suffix(".svg"): picture.svg.encode(), path.with_suffix(".png"): picture.png()}

@@ -33,9 +33,7 @@ def arms(study: Study) -> tuple[Arm, Arm]:
         tests = [study.steps(epoch) for epoch in _tested(study)]
         return Arm(
             model,
-            lambda seed, rate: study.trial(
-                model, seed=seed, rate=rate, steps=steps, validate_every=EVERY, test_at=tests, keep_weights=True
-            ),
+            lambda seed, rate: study.trial(model, seed=seed, rate=rate, steps=steps, validate_every=EVERY, test_at=tests),
         )
 
     return arm(0), arm(1)
@@ -90,7 +88,8 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
             "The bootstrap draws seeds and test images; with few seeds it is too narrow, so the t interval decides.",
             "Learning rates were chosen on validation images with one seed: "
             + "; ".join(_tried(study, arm, results) for arm in (first, second))
-            + ".",
+            + "."
+            + _at_the_edge(found[True]),
         ),
     )
 
@@ -126,6 +125,11 @@ def _rates(pair: tuple[Runs, Runs]) -> str:
 def _tried(study: Study, arm: Arm, results: Mapping[str, Result]) -> str:
     figures = (f"{rate:g} gave {100 * final_validation(results[arm.make(study.first_seed, rate).key]):.1f}" for rate in RATES)
     return f"{arm.title}: {', '.join(figures)} per cent"
+
+
+def _at_the_edge(pair: tuple[Runs, Runs]) -> str:
+    largest = [each.arm.title for each in reversed(pair) if each.rate == max(RATES)]
+    return f" The best one is the largest that was tried for {' and '.join(largest)}." if largest else ""
 
 
 def _further(study: Study, name: str, pair: tuple[Runs, Runs], found: Difference, trials: int) -> Finding:
