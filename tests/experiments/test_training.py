@@ -102,9 +102,9 @@ class TestOneRun:
         assert found["best"]
 
     def test_it_learns_and_says_which_images_were_right(self, found):
-        """Bits of images add up to the accuracy."""
+        """Well above chance, a third; bits of images add up to the accuracy."""
         assert found["bits"]
-        assert found["accuracy"][-1] > 0.9
+        assert found["accuracy"][-1] > 0.5
 
     def test_keras_trains_the_same(self, found):
         """From the same weights with the same batches: to rounding, and hardly an image is judged differently."""

@@ -308,7 +308,9 @@ def _corrected(experiments: list[Experiment], p_values: Mapping[str, float]) -> 
         if p_value is None:
             made.append(experiment)
             continue
-        said = f"p = {p_values[experiment.id]:.2g}, and {p_value:.2g} after Holm's correction for {len(p_values)} hypotheses"
+        said = f"p = {p_values[experiment.id]:.2g}"
+        if len(p_values) > 1:
+            said += f", and {p_value:.2g} after Holm's correction for {len(p_values)} hypotheses"
         verdict = experiment.verdict
         if p_value >= _LEVEL:
             said += f": by itself the verdict would be '{verdict}'"

@@ -44,10 +44,6 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     macs = _pair(study, found, "same MACs", "second", "MACs", trials)
     second, same = arms["second"], arms["same parameters"]
     apart: dict[str, Verdict] = {"supported": "refuted", "refuted": "supported"}
-    sentence = (
-        f"With about as many parameters, {second.title} is {parameters.sentence} points from {same.title}"
-        f"; with about as many MACs, {arms['same MACs'].title} is {macs.sentence} points from {second.title}."
-    )
     largest = _large(study)
     everywhere = dict(found[False])
     if largest is not None:
@@ -65,7 +61,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         unit=f"accuracy points, {second.title} minus {same.title}",
         seeds=len(study.seeds),
         trials=trials,
-        sentence=sentence,
+        sentence=f"{parameters.sentence} {macs.sentence}",
         further=(parameters, macs),
         charts=tuple(_pareto(study, everywhere, kind) for kind in ("parameters", "MACs", "seconds")),
         tables=(_table(study, found, everywhere.get("large")),),
@@ -162,7 +158,8 @@ def _pair(study: Study, found: Mapping[bool, Mapping[str, Runs]], one: str, othe
         unit="accuracy points",
         seeds=len(study.seeds),
         trials=trials,
-        sentence=f"{span(usual)} (best learning rate of each: {span(tuned)})",
+        sentence=f"With about as many {what}, {arms[one].arm.title} is {span(usual)} points from {arms[other].arm.title} (best "
+        f"learning rate of each: {span(tuned)}).",
     )
 
 

@@ -45,6 +45,7 @@ class Shifted:
         errors: by stage, the mean relative error at each shift.
         exact: by stage, whether the error was exactly 0 for all images at each shift.
         strides: by stage; 0 behind the last map.
+        accuracy: mean over all places.
         flips: share of images whose class changes when they move by one pixel.
         consistency: share of images with one class at two random places up to 4 pixels away.
     """
@@ -52,6 +53,7 @@ class Shifted:
     errors: dict[str, list[float]]
     exact: dict[str, list[bool]]
     strides: dict[str, int]
+    accuracy: float
     flips: float
     consistency: float
 
@@ -93,8 +95,8 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     for model in arms(study):
         trained = [results[trial.key] for trial in p8.everywhere(study, model, p8.seeds(study))]
         name = str(model["name"])
-        found[name] = [_shifted(study, model["layers"], _weights(each, "last"), seed) for seed, each in enumerate(trained)]
-        drawn[name] = _shifted(study, model["layers"], _weights(trained[0], "first"), 0)
+        found[name] = [_shifted(study, model["layers"], each, "last", seed) for seed, each in enumerate(trained)]
+        drawn[name] = _shifted(study, model["layers"], trained[0], "first", 0)
     second = next((name for name in found if name == str(study.models[1]["name"])), next(iter(found)))
     first = next((name for name in found if name == str(study.models[0]["name"])), second)
     seeds, trials = len(p8.seeds(study)), len(plan(study))
@@ -124,6 +126,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
             f"Trained with the object at all places of P8, {seeds} seeds. {_EXACT_IMAGES} test images for the stages, in "
             f"float64; {_FLIP_IMAGES} for the flips. The object begins {on.large(study).centre[1]} pixels from the left, and "
             "never comes near the border.",
+            "Flips are to be read beside the accuracy: a guess flips easily, and an answer that is always the same never does.",
             "Where a shift is no multiple of a stage's stride, the map is compared with the better of its two neighbours.",
             *(
                 f"{title(model)} is left out: only models whose layers are known here can be looked into."
@@ -138,8 +141,8 @@ def _weights(result: Result, which: str) -> list[NDArray[Any]]:
     return [result.arrays[f"{which}_{number}"] for number in range(sum(name.startswith(f"{which}_") for name in result.arrays))]
 
 
-def _shifted(study: Study, layers: Sequence[Sequence[Any]], weights: Sequence[NDArray[Any]], seed: int) -> Shifted:
-    canvas = on.large(study)
+def _shifted(study: Study, layers: Sequence[Sequence[Any]], result: Result, which: str, seed: int) -> Shifted:
+    canvas, weights = on.large(study), _weights(result, which)
     centre = np.array(canvas.centre)
     objects = halved(images(study.data.source).x_test[:_FLIP_IMAGES])
 
@@ -156,6 +159,7 @@ def _shifted(study: Study, layers: Sequence[Sequence[Any]], weights: Sequence[ND
         errors={stage: [float(each[stage].mean()) for each in errors] for stage in errors[0]},
         exact={stage: [not each[stage].any() for each in errors] for stage in errors[0]},
         strides=strides,
+        accuracy=float(on.accuracy_map(result, canvas).mean()),
         flips=float((classes(centre) != classes(np.add(centre, (0, 1)))).mean()),
         consistency=float((classes(near[0]) == classes(near[1])).mean()),
     )
@@ -276,9 +280,14 @@ def _errors_table(found: Mapping[str, list[Shifted]], drawn: Mapping[str, Shifte
 def _flips_table(found: Mapping[str, list[Shifted]], names: Mapping[str, str]) -> Table:
     return Table(
         title="Answers that change, per cent of the images",
-        columns=("model", "flipped by 1 px", "the same at two places up to 4 px away"),
+        columns=("model", "flipped by 1 px", "the same at two places up to 4 px away", "accuracy over all places"),
         rows=tuple(
-            (names[name], _percent([one.flips for one in each]), _percent([one.consistency for one in each]))
+            (
+                names[name],
+                _percent([one.flips for one in each]),
+                _percent([one.consistency for one in each]),
+                _percent([one.accuracy for one in each]),
+            )
             for name, each in found.items()
         ),
     )
