@@ -108,7 +108,7 @@ def test_what_cannot_be_trained_on_is_refused(x, y, kind, said):
 
 def test_numbers_of_classes_with_the_loss_for_one_hot_labels():
     """The two losses are often confused."""
-    with pytest.raises(ModelDoesNotFitError, match=r"(?s)labels of shape .*sparse_categorical_crossentropy"):
+    with pytest.raises(ModelDoesNotFitError, match=r"(?s)y has one number per sample.*sparse_categorical_crossentropy"):
         prepared(network_for(Loss("categorical_crossentropy")), X, Y)
 
 

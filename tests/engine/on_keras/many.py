@@ -180,9 +180,10 @@ def check_interrupting():
     before = mine[3].get_weights()
     epochwise.fit(model_for(), X, Y, threads=1, **PLAIN)  # so that nothing is compiled meanwhile
     timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    jobs = [Job(model, X, Y, epochs=1_000_000, **PLAIN) for model in mine]
+    jobs[1].given["callbacks"] = [callbacks.LambdaCallback(on_train_begin=lambda logs: timer.start())]
     with pytest.raises(KeyboardInterrupt):
-        fit_many([Job(model, X, Y, epochs=1_000_000, **PLAIN) for model in mine], at_once=2)
+        fit_many(jobs, at_once=2)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert all(np.array_equal(a, b) for a, b in zip(before, mine[3].get_weights(), strict=True))
     for model in mine[:2]:

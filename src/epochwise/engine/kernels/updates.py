@@ -62,7 +62,7 @@ def update(
         first_slot, second_slot: momentum, or the two moments of Adam.
         gradient: with ``clear``, ``copies`` of it, ``copy`` floats apart, which are added and set to zero.
         norms: with ``clip="norm"``, ``norms_in_all`` sums of squares for each thread, ``norms_thread`` apart.
-        first_rate: momentum, or ``beta_1``; ``second_rate``: ``beta_2``.
+        first_rate: momentum, or ``1 - beta_1``; ``second_rate``: ``1 - beta_2``; rounded once, as Keras has them.
         limit: the largest element of a gradient, with ``clip="value"``; the longest gradient, with ``clip="norm"``.
     """
     penalty = code.variable(code.zero(lanes))
@@ -186,8 +186,8 @@ def _adam(
     w: Vector, g: Vector, stride: Vector, first: Floats, second: Floats, betas: tuple[Vector, Vector], epsilon: Vector
 ) -> Vector:
     m, v = first.load(w.lanes), second.load(w.lanes)
-    m = m + (g - m) * (1.0 - betas[0])
-    v = v + (g * g - v) * (1.0 - betas[1])
+    m = m + (g - m) * betas[0]
+    v = v + (g * g - v) * betas[1]
     first.store(m)
     second.store(v)
     return w - m * stride / (v.sqrt() + epsilon)

@@ -365,8 +365,8 @@ class Planning:
 def _numbers(optimizer: Optimizer) -> dict[str, float]:
     adam = optimizer.kind != "sgd"
     return {
-        "first_rate": float(optimizer.beta_1 if adam else optimizer.momentum),
-        "second_rate": float(optimizer.beta_2),
+        "first_rate": 1.0 - float(optimizer.beta_1) if adam else float(optimizer.momentum),
+        "second_rate": 1.0 - float(optimizer.beta_2),
         "epsilon": float(optimizer.epsilon),
         "decay": float(optimizer.weight_decay or 0.0),
         "limit": float(optimizer.clip_value or optimizer.clip_norm or optimizer.global_clip_norm or 0.0),

@@ -79,7 +79,7 @@ def _adam(
     """
     first, second = slots
     kind = weight.dtype.type
-    power_1, power_2 = (np.float32(beta) ** np.float32(step + 1) for beta in (optimizer.beta_1, optimizer.beta_2))
+    power_1, power_2 = (np.float32(np.float64(np.float32(beta)) ** (step + 1)) for beta in (optimizer.beta_1, optimizer.beta_2))
     alpha = learning_rate * np.sqrt(np.float32(1) - power_2) / (np.float32(1) - power_1)
     first += (gradient - first) * kind(1 - optimizer.beta_1)
     second += (gradient * gradient - second) * kind(1 - optimizer.beta_2)
