@@ -150,6 +150,13 @@ def test_the_same_every_time(threads):
     assert same_bits(trained(small(), threads), trained(small(), threads))
 
 
+def test_the_same_every_time_with_dense_layers_split(monkeypatch):
+    """Sums that threads exchange are added in the order of the threads, whoever worked them out."""
+    monkeypatch.setattr(dense, "SPLIT_FIRST", 0)
+    monkeypatch.setattr(dense, "SPLIT_INNER", 0)
+    assert same_bits(trained(small(), 3), trained(small(), 3))
+
+
 def test_going_on_is_the_same_as_not_stopping():
     """Training in stretches gives the bits that one call gives."""
     assert same_bits(trained(small(), stretches=3), trained(small()))
