@@ -75,6 +75,7 @@ def test_wide_tables_keep_words_and_intervals_whole():
         ((0.54, None, None), ("0.54", "")),
         ((2.0, 1.5, None), ("2.00", "1.50 to unknown")),
         ((None, None, None), ("", "")),
+        ((2.0, float("nan"), float("inf")), ("2.00", "unknown to unknown")),
     ],
 )
 def test_figures_have_the_places_that_their_interval_allows(figures, expected):

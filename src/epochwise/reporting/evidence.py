@@ -139,11 +139,11 @@ def measured_text(found: Finding) -> str:
 
 def figure_texts(found: Finding) -> tuple[str, str]:
     """The estimate and its interval, with as many places as the interval allows; empty texts for what is not known."""
-    known = [value for value in (found.estimate, found.low, found.high) if value is not None]
+    known = [value for value in (found.estimate, found.low, found.high) if value is not None and math.isfinite(value)]
     places = _places(known)
 
     def text(value: float | None) -> str:
-        if value is None:
+        if value is None or not math.isfinite(value):
             return "unknown"
         return digits(value) if places is None else f"{value:,.{places}f}"
 

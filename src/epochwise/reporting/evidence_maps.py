@@ -108,4 +108,6 @@ def _scale(maps: Sequence[PositionMap], highest: float) -> Text:
 
 
 def _shade(share: float) -> str:
+    if share != share:  # noqa: PLR0124 - not a number: nothing was measured there
+        return "?"
     return SHADES[min(len(SHADES) - 1, max(0, int(share * len(SHADES))))]
