@@ -11,6 +11,9 @@ from epochwise.experiments.record import Agreement
 from epochwise.experiments.study import RATE, Study, seconds
 from epochwise.trials.trial import Result, Trial
 
+_SLOW_IN_KERAS = ("lcn",)
+"""Models whose layers have hundreds of groups of channels, which frameworks go through one by one."""
+
 Pairs = tuple[tuple[Trial, Trial], ...]
 
 
@@ -31,6 +34,8 @@ def sampled(study: Study, trials: Iterable[Trial]) -> Pairs:
         if arguments["trainer"] != "engine" or not (whole and usual) or arguments["data"]["permutation"]:
             continue
         name = str(arguments["model"]["name"])
+        if name in _SLOW_IN_KERAS:
+            continue
         if name not in shortest or trial.cost < shortest[name].cost:
             shortest[name] = trial
     own = [str(model["name"]) for model in study.models]

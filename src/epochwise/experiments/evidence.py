@@ -16,7 +16,7 @@ from epochwise.errors import TrialsFailedError, UsageError
 from epochwise.experiments.agreement import agreement, sampled
 from epochwise.experiments.models import title
 from epochwise.experiments.preparing import Prepared, Shape, default_store, informed, prepare
-from epochwise.experiments.record import Evidence, Experiment
+from epochwise.experiments.record import Evidence, Experiment, recorded
 from epochwise.experiments.request import PROTOCOLS, Plan, PlannedProtocol, Progress, Request
 from epochwise.experiments.statistics import holm
 from epochwise.experiments.study import Study
@@ -284,7 +284,7 @@ def _judged(
         if reason:
             made.append(_nothing(module, reason))
             continue
-        experiment = module.judge(study, study.known)
+        experiment = recorded(module.judge(study, study.known))
         broken = [check.name for check in experiment.checks if not check.passed]
         if broken and experiment.id != CONTROL:
             note = f"Nothing is concluded, since what must hold exactly did not: {'; '.join(broken)}."

@@ -5,9 +5,11 @@ A report draws this and nothing else, so whatever a picture or a table shows is 
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+import math
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from epochwise.records import Record
 
@@ -223,3 +225,34 @@ class Evidence(Record, frozen=True, kw_only=True):
     experiments: tuple[Experiment, ...]
     agreement: Agreement | None = None
     notes: tuple[str, ...] = ()
+
+
+def recorded(experiment: Experiment) -> Experiment:
+    """An outcome as a record holds it, since JSON has plain finite numbers only.
+
+    Figures and ends of intervals that are infinite or not a number become ``None``. Points of a chart at such places are left
+    out, and a band with such an end is left out of its line.
+    """
+    charts = tuple(replace(chart, lines=tuple(_drawable(line) for line in chart.lines)) for chart in experiment.charts)
+    return replace(_bounded(experiment), further=tuple(_bounded(each) for each in experiment.further), charts=charts)
+
+
+_Kind = TypeVar("_Kind", bound=Finding)
+
+
+def _bounded(finding: _Kind) -> _Kind:
+    ends = {name: getattr(finding, name) for name in ("estimate", "low", "high")}
+    return replace(finding, **{name: float(end) if _is_finite(end) else None for name, end in ends.items()})
+
+
+def _drawable(line: Line) -> Line:
+    there = [place for place, point in enumerate(zip(line.x, line.y, strict=True)) if all(map(_is_finite, point))]
+    columns = {name: getattr(line, name) for name in ("x", "y", "low", "high")}
+    kept = {name: tuple(float(column[place]) for place in there) for name, column in columns.items() if column}
+    if not all(_is_finite(end) for name in ("low", "high") for end in kept.get(name, ())):
+        kept |= {"low": (), "high": ()}
+    return replace(line, **kept, labels=tuple(line.labels[place] for place in there) if line.labels else ())
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

@@ -4,7 +4,7 @@ A seed is the unit: it sets initial weights, order and subset of both arms, so d
 interval of these decides; a bootstrap is shown beside it where images matter too. With 3 seeds no bootstrap over seeds can
 cover 95 % (it never leaves the range of what was seen), which is why it does not decide.
 
-Ends of intervals that the data do not bound are infinite; JSON has ``null`` for them.
+Ends of intervals that the data do not bound are infinite; a record has ``null`` for them (``record.py: recorded``).
 """
 
 from __future__ import annotations

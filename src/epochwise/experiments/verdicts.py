@@ -27,7 +27,7 @@ class Claim:
 
 
 CLAIMS = (
-    Claim("{first} detects an object only where it saw one in training.", ("P6.first", "P6.first-centre"), ("P8.first",)),
+    Claim("{first} detects an object only where it saw one in training.", ("P6.first", "P6.first-centre"), ("P8",)),
     Claim("{second} detects an object anywhere, wherever it saw one in training.", ("P6", "P6.second-centre"), ("P7",)),
     Claim(
         "A CNN with global pooling detects an object anywhere, trained with it in the centre.",

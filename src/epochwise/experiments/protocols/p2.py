@@ -55,9 +55,9 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         falsified_if=f"{first.title} is faster to every threshold, with the whole interval of the ratio above 1, at learning "
         "rate 0.01 and at the best of each",
         verdict=verdict,
-        estimate=_finite(shown.estimate),
-        low=_finite(shown.low),
-        high=_finite(shown.high),
+        estimate=shown.estimate,
+        low=shown.low,
+        high=shown.high,
         unit=f"ratio of seconds to {100 * thresholds[place]:.1f} per cent, {names}",
         seeds=len(seeds),
         trials=trials,
@@ -230,7 +230,3 @@ def _times(interval: Interval) -> str:
     low = f"{interval.low:.2f}" if interval.low > 0 else "0"
     high = f"{interval.high:.2f}" if math.isfinite(interval.high) else "no end"
     return f"{middle} [{low}, {high}]"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

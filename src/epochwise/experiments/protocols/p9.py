@@ -204,7 +204,7 @@ def _finding(
         claim=f"On {task.text} {names[0]} needs fewer images than {names[1]}{rate}.",
         falsified_if="the interval of how many times as many the latter needs does not go beyond 1",
         verdict=verdict,
-        estimate=None if math.isnan(found.estimate) else found.estimate,
+        estimate=found.estimate,
         low=found.low,
         high=found.high,
         unit=f"images of {names[1]} for one of {names[0]}",
@@ -249,8 +249,13 @@ def _multipliers(study: Study, task: Task, results: Mapping[str, Result]) -> Cha
     curves, counts = (first.mean(axis=0), second.mean(axis=0)), sizes(study)
     lowest, highest = max(float(each.min()) for each in curves), min(float(each.max()) for each in curves)
     levels = np.linspace(lowest, highest, _LEVELS) if lowest < highest else np.array([])
-    ratios = [crossing(counts, curves[0], level) / crossing(counts, curves[1], level) for level in levels[1:-1]]
-    line = Line(name=f"{title(study.models[0])} over {title(study.models[1])}", x=tuple(levels[1:-1]), y=tuple(ratios))
+    needed = [tuple(crossing(counts, curve, level) for curve in curves) for level in levels[1:-1]]
+    both = [each for each, (one, other) in enumerate(needed) if one > 0 and other > 0]  # 0: before the smallest number
+    line = Line(
+        name=f"{title(study.models[0])} over {title(study.models[1])}",
+        x=tuple(levels[1:-1][each] for each in both),
+        y=tuple(needed[each][0] / needed[each][1] for each in both),
+    )
     return Chart(
         id=f"data-multiplier-{task.id}",
         kind="curves",
