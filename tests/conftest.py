@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 import msgspec
@@ -63,12 +64,22 @@ def kept_machine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**os.environ, "EPOCHWISE_CACHE": str(folder)}
 
 
+def pytest_configure() -> None:
+    """Ctrl-C has its usual effect, also in processes that tests start: a shell starts what runs in the background without."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked with a backend, or with the real data, are left out where that is missing; some are marked ``alone``."""
+    """Tests marked with a backend, or with the real data, are left out where that is missing; some are marked ``alone``.
+
+    Tests of one file and backend go to one process of pytest-xdist, since they share what takes long to start.
+    """
     data = fashion_mnist_is_here()
     here = Path(__file__).parent
     for item in items:
+        backend = getattr(item, "callspec", None) and item.callspec.params.get("backend")
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.relative_to(here)} {backend or ''}"))
         if item.path.relative_to(here).as_posix().startswith(ALONE):
             item.add_marker(pytest.mark.alone)
         if item.get_closest_marker("fashion_mnist") and not data:
