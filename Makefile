@@ -28,7 +28,7 @@ demo: data ## the question, answered on this machine (writes report.html and res
 
 test: env ## environment and tests, all three backends
 	@$(MAKE) --no-print-directory data || echo "the tests that need the real data are left out"
-	$(BIN)/python -m pytest -m "not long and not alone" --numprocesses logical --maxprocesses 4 --dist loadgroup; together=$$?; \
+	$(BIN)/python -m pytest -m "not long and not alone" --numprocesses logical --maxprocesses 4 --dist loadfile; together=$$?; \
 	$(BIN)/python -m pytest -m "alone and not long" && exit $$together
 
 test-long: env ## the tests that take minutes

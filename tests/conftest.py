@@ -71,15 +71,10 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked with a backend, or with the real data, are left out where that is missing; some are marked ``alone``.
-
-    Tests of one file and backend go to one process of pytest-xdist, since they share what takes long to start.
-    """
+    """Tests marked with a backend, or with the real data, are left out where that is missing; some are marked ``alone``."""
     data = fashion_mnist_is_here()
     here = Path(__file__).parent
     for item in items:
-        backend = getattr(item, "callspec", None) and item.callspec.params.get("backend")
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.relative_to(here)} {backend or ''}"))
         if item.path.relative_to(here).as_posix().startswith(ALONE):
             item.add_marker(pytest.mark.alone)
         if item.get_closest_marker("fashion_mnist") and not data:

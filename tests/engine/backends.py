@@ -13,31 +13,38 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-BACKENDS = ("tensorflow", "jax", "torch")
+TOPICS = ("layers", "settings", "fitting", "support", "many")
+"""Files in ``on_keras``: forward and gradients; losses, metrics and optimizers; ``fit`` against ``model.fit``; what is not
+covered; ``fit_many`` against ``fit``."""
 
 
-class Workers:
-    """Asks the process of a backend, which is started when it is first needed."""
+class Worker:
+    """Asks the process of one backend, which is started when it is first needed, and again if it has ended."""
 
-    def __init__(self):
-        self._started = {}
+    def __init__(self, backend):
+        self._backend = backend
+        self._process = None
 
-    def ask(self, backend, question):
-        worker = self._started.get(backend)
-        if worker is None or worker.poll() is not None:
-            environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    def ask(self, question):
+        if self._process is None or self._process.poll() is not None:
+            environment = {
+                **os.environ,
+                "KERAS_BACKEND": self._backend,
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+                "CUDA_VISIBLE_DEVICES": "",
+            }
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-            worker = subprocess.Popen([sys.executable, HERE / "keras_worker.py"], env=environment, text=True, **pipes)
-            self._started[backend] = worker
-        worker.stdin.write(json.dumps(question) + "\n")
-        worker.stdin.flush()
-        line = worker.stdout.readline()
-        return json.loads(line) if line else {"error": f"the process on {backend} ended: {worker.wait()}"}
+            command = [sys.executable, HERE / "keras_worker.py"]
+            self._process = subprocess.Popen(command, env=environment, text=True, **pipes)
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        return json.loads(line) if line else {"error": f"the process on {self._backend} ended: {self._process.wait()}"}
 
     def close(self):
-        for worker in self._started.values():
-            worker.kill()
-            worker.communicate()
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
 
 
 def checks(topic):
@@ -81,13 +88,32 @@ def _plural(name):
     return (name + ("es" if name.endswith("s") else "s")).upper()
 
 
-def on_backends(topic):
-    """Parametrizes a test over all checks of a topic and all backends."""
-    return pytest.mark.parametrize(
-        ("backend", "check", "case"),
+def worker_on(backend):
+    """A fixture: the process of a backend."""
+
+    @pytest.fixture(scope="module")
+    def worker():
+        started = Worker(backend)
+        yield started
+        started.close()
+
+    return worker
+
+
+def checks_on(backend):
+    """A test over all checks of all topics on a backend; each backend has a file of its own, so that files run side by side."""
+
+    @pytest.mark.parametrize(
+        ("topic", "check", "case"),
         [
-            pytest.param(backend, check, case, marks=_marks(backend, check, case), id=f"{backend}-{check[6:]}-{case}")
-            for backend in BACKENDS
+            pytest.param(topic, check, case, marks=_marks(backend, check, case), id=f"{topic}-{check[6:]}-{case}")
+            for topic in TOPICS
             for check, case in checks(topic)
         ],
     )
+    def test_check(worker, topic, check, case):
+        """What the check's own docstring promises, in the folder ``on_keras``."""
+        told = worker.ask({"topic": topic, "check": check, "case": case})
+        assert "error" not in told, told["error"]
+
+    return test_check
