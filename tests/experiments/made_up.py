@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from epochwise.experiments.models import Facts, ours
-from epochwise.experiments.record import Experiment
+from epochwise.experiments.record import Experiment, recorded
 from epochwise.experiments.study import TIERS, Source, Study
 from epochwise.trials.trial import Result, Trial
 
@@ -53,7 +53,7 @@ def judged(protocol: ModuleType, of: Study, numbers: Numbers, **arrays: Any) -> 
             trials[trial.key] = trial
             known[trial.key] = result(trial, numbers(trial.arguments, np.random.default_rng(int(trial.key[:12], 16))), arrays)
         of = dataclasses.replace(of, known=known)
-    return protocol.judge(of, known), trials
+    return recorded(protocol.judge(of, known)), trials
 
 
 def result(

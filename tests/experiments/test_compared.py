@@ -10,7 +10,7 @@ import pytest
 from epochwise.experiments import evidence as whole
 from epochwise.experiments.agreement import agreement, sampled
 from epochwise.experiments.protocols import p0, p1, p2, p3, p5
-from epochwise.experiments.record import Experiment
+from epochwise.experiments.record import Experiment, recorded
 from epochwise.experiments.verdicts import table
 from tests.experiments import made_up
 
@@ -26,7 +26,7 @@ def judged(protocol, accuracy, source="fashion-mnist", noise=0.0003, **sizes):
         for trial in missing:
             known[trial.key] = _result(of, trial, accuracy, noise)
         of = dataclasses.replace(of, known=known)
-    return protocol.judge(of, known), of
+    return recorded(protocol.judge(of, known)), of
 
 
 def _result(of, trial, accuracy, noise):
