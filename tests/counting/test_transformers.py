@@ -232,6 +232,7 @@ def test_seven_billion_parameters_are_counted_in_a_minute_and_two_gibibytes():
     assert uncounted == 0
 
 
+@pytest.mark.alone
 def test_large_weights_are_not_made():
     """Two layers of the same, 2.7 GB of weights: no more memory than PyTorch and the library themselves take."""
     seconds, peak, parameters, *_ = limits(2)
