@@ -197,7 +197,7 @@ def test_tied_weights_have_one_gradient_of_each_kind():
 def limits(layers):
     """A Llama with so many layers counted in a process of its own: seconds, peak bytes of the process, and what was counted."""
     script = f"""
-        import json, resource, time, torch, transformers
+        import json, pathlib, time, torch, transformers
         from epochwise.counting import count
         with torch.device("meta"):
             model = transformers.LlamaForCausalLM(transformers.LlamaConfig(num_hidden_layers={layers}))
@@ -205,7 +205,8 @@ def limits(layers):
         start = time.perf_counter()
         counts = count(model, 1, {{"input_ids": tokens, "labels": tokens}}, optimizer=torch.optim.AdamW)
         seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        status = pathlib.Path("/proc/self/status").read_text()  # ru_maxrss would begin with that of the process that starts it
+        peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
         print(json.dumps([seconds, peak, counts.parameters.total, counts.per_sample.forward_macs, len(counts.uncounted)]))
     """
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TRANSFORMERS_VERBOSITY": "critical"}

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+BACKENDS = ("tensorflow", "jax", "torch")
 TOPICS = ("layers", "settings", "fitting", "support", "many")
 """Files in ``on_keras``: forward and gradients; losses, metrics and optimizers; ``fit`` against ``model.fit``; what is not
 covered; ``fit_many`` against ``fit``."""

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from tests.engine.backends import BACKENDS, Workers
+from tests.engine.backends import BACKENDS, Worker
 
 OPTIMIZERS = ("adam", "nesterov", "sgd", "momentum", "sgd_decay", "adamw", "clipped")
 QUICK = 2
@@ -16,9 +16,10 @@ QUICK = 2
 
 @pytest.fixture(scope="module")
 def workers():
-    started = Workers()
+    started = {backend: Worker(backend) for backend in BACKENDS}
     yield started
-    started.close()
+    for worker in started.values():
+        worker.close()
 
 
 @pytest.mark.tensorflow
@@ -31,7 +32,7 @@ def test_three_hundred_steps(workers, optimizer):
     """The loss of each epoch differs from Keras's by at most twice the most by which two backends of Keras differ."""
     courses = {}
     for backend in BACKENDS:
-        answer = workers.ask(backend, {"topic": "hundreds", "check": "course", "case": optimizer})
+        answer = workers[backend].ask({"topic": "hundreds", "check": "course", "case": optimizer})
         assert "error" not in answer, answer["error"]
         courses[backend] = np.array(answer["told"])
     apart = max(np.abs(courses[one][0] - courses[other][0]).max() for one, other in combinations(BACKENDS, 2))
