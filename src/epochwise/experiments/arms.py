@@ -156,4 +156,4 @@ def agreed(usual: Verdict, best: Verdict) -> Verdict:
 
 def span(interval: Interval, digits: int = 1) -> str:
     """``+1.2 [0.3, 2.1]``."""
-    return f"{interval.estimate:+.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+    return interval.told(digits, signed=True)

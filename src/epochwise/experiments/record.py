@@ -6,12 +6,16 @@ A report draws this and nothing else, so whatever a picture or a table shows is 
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias, TypeVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from epochwise.records import Record
+
+if TYPE_CHECKING:
+    from epochwise.experiments.statistics import Interval
 
 SCHEMA = "epochwise/evidence/1"
 
@@ -156,6 +160,11 @@ class Experiment(Finding, frozen=True, kw_only=True):
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, main: Finding, **rest: Any) -> Experiment:
+        """A protocol whose main finding is there already; ``rest`` holds the other fields, and may replace some of it."""
+        return cls(**({name: getattr(main, name) for name in main.__struct_fields__} | rest))
+
 
 class Answer(msgspec.Struct, frozen=True):
     """One line of the verdict table: something that is said of the two models, and what the experiments say.
@@ -225,6 +234,19 @@ class Evidence(Record, frozen=True, kw_only=True):
     experiments: tuple[Experiment, ...]
     agreement: Agreement | None = None
     notes: tuple[str, ...] = ()
+
+
+def band(name: str, x: Iterable[float], intervals: Iterable[Interval], within: tuple[float, float] | None = None) -> Line:
+    """A line of estimates with their intervals, which are cut off where no figure can be (an accuracy is from 0 to 1)."""
+    seen = tuple(intervals)
+    least, most = within or (-math.inf, math.inf)
+    return Line(
+        name=name,
+        x=tuple(x),
+        y=tuple(each.estimate for each in seen),
+        low=tuple(max(least, each.low) for each in seen),
+        high=tuple(min(most, each.high) for each in seen),
+    )
 
 
 def recorded(experiment: Experiment) -> Experiment:

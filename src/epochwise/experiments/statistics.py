@@ -44,6 +44,14 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def times(self, factor: float) -> Interval:
+        """In another unit, such as points of accuracy for shares; the factor is positive."""
+        return Interval(factor * self.estimate, factor * self.low, factor * self.high)
+
+    def told(self, digits: int, *, signed: bool = False) -> str:
+        """In words: ``1.5 [0.9, 2.1]``, the estimate with its sign if asked."""
+        return f"{self.estimate:{'+' if signed else ''}.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
 
 def mean_interval(values: ArrayLike) -> Interval:
     """The mean and its t interval; of one value alone nothing is known but itself.

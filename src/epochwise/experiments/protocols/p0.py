@@ -115,9 +115,7 @@ def _gap(shuffled: bool, gap: Interval, seeds: int, trials: int) -> Finding:
         claim=f"With {places} the CNN is {'worse' if shuffled else 'better'} than the MLP.",
         falsified_if=f"its interval lies {'above' if shuffled else 'below'} 0",
         verdict="supported" if as_published else "refuted" if against else "undecided",
-        estimate=100 * gap.estimate,
-        low=100 * gap.low,
-        high=100 * gap.high,
+        **gap.times(100)._asdict(),
         unit="accuracy points, CNN minus MLP",
         seeds=seeds,
         trials=trials // 3,
@@ -131,4 +129,4 @@ def _arm(arm: tuple[str, bool]) -> str:
 
 
 def _percent(interval: Interval) -> str:
-    return f"{100 * interval.estimate:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    return interval.times(100).told(1)

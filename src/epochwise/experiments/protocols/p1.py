@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from epochwise.experiments.arms import Arm, Difference, Runs, agreed, difference, planned, points, runs, span
-from epochwise.experiments.record import Chart, Experiment, Finding, Line, Table, Verdict
+from epochwise.experiments.record import Chart, Experiment, Finding, Table, Verdict, band
 from epochwise.experiments.statistics import MARGIN, Interval, mean_interval, paired_interval, paired_p_value
 from epochwise.experiments.study import RATES, Study, final_validation
 from epochwise.trials.trial import Result, Trial
@@ -69,9 +69,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         claim=f"{second.title} is more accurate than {first.title} after {epochs} epochs.",
         falsified_if=f"the interval lies below +{_MARGIN:g} points at learning rate 0.01 and at the best of each",
         verdict=verdict,
-        estimate=usual.interval.estimate,
-        low=usual.interval.low,
-        high=usual.interval.high,
+        **usual.interval._asdict(),
         unit=f"accuracy points, {name}",
         seeds=count,
         trials=trials,
@@ -139,9 +137,7 @@ def _further(study: Study, name: str, pair: tuple[Runs, Runs], found: Difference
         claim=f"With the best learning rate of each, {second.arm.title} is more accurate than {first.arm.title}.",
         falsified_if=f"the interval of the difference lies below +{_MARGIN:g} points",
         verdict=_verdict(found.interval),
-        estimate=found.interval.estimate,
-        low=found.interval.low,
-        high=found.interval.high,
+        **found.interval._asdict(),
         unit="accuracy points",
         seeds=len(second.results),
         trials=trials,
@@ -160,9 +156,7 @@ def _early(study: Study, pair: tuple[Runs, Runs], trials: int) -> tuple[Finding,
             claim=f"After the first epoch {second.arm.title} is behind {first.arm.title}.",
             falsified_if="the interval of the difference lies above 0",
             verdict=verdict,
-            estimate=interval.estimate,
-            low=interval.low,
-            high=interval.high,
+            **interval._asdict(),
             unit="accuracy points",
             seeds=len(second.results),
             trials=trials,
@@ -205,7 +199,7 @@ def _summary(found: Mapping[bool, tuple[Runs, Runs]], differences: Mapping[bool,
                 span(found_here.interval, 2),
                 "",
                 span(found_here.bootstrap, 2),
-                f"{above.estimate:.2f} [{above.low:.2f}, {above.high:.2f}]",
+                above.told(2),
             )
         )
     return Table(
@@ -232,13 +226,7 @@ def _curves(study: Study, pair: tuple[Runs, Runs], best: bool) -> Chart:
             for place in range(len(steps))
         ]
         lines.append(
-            Line(
-                name=f"{each.arm.title}, rate {each.rate:g}",
-                x=tuple(step / per_epoch for step in steps),
-                y=tuple(mean.estimate for mean in means),
-                low=tuple(max(0.0, mean.low) for mean in means),
-                high=tuple(min(1.0, mean.high) for mean in means),
-            )
+            band(f"{each.arm.title}, rate {each.rate:g}", tuple(step / per_epoch for step in steps), means, within=(0.0, 1.0))
         )
     return Chart(
         id="learning-curves-best-rate" if best else "learning-curves",

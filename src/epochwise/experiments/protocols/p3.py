@@ -48,16 +48,14 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     everywhere = dict(found[False])
     if largest is not None:
         everywhere["large"] = Runs(largest, 0.01, tuple(results[largest.make(seed, 0.01).key] for seed in _few(study)))
-    return Experiment(
+    return Experiment.of(
+        parameters,
         id=ID,
         title=TITLE,
         claim="The number of parameters explains the accuracy.",
         falsified_if="two models with the same number of parameters differ: the interval of the difference leaves out 0, at "
         "learning rate 0.01 and at the best of each",
         verdict=apart.get(parameters.verdict, parameters.verdict),
-        estimate=parameters.estimate,
-        low=parameters.low,
-        high=parameters.high,
         unit=f"accuracy points, {second.title} minus {same.title}",
         seeds=len(study.seeds),
         trials=trials,
@@ -152,9 +150,7 @@ def _pair(study: Study, found: Mapping[bool, Mapping[str, Runs]], one: str, othe
         f"{arms[other].arm.title} differ in accuracy.",
         falsified_if=f"the whole interval of the difference is within {100 * MARGIN:g} points",
         verdict=agreed(_apart(usual), _apart(tuned)),
-        estimate=usual.estimate,
-        low=usual.low,
-        high=usual.high,
+        **usual._asdict(),
         unit="accuracy points",
         seeds=len(study.seeds),
         trials=trials,
@@ -226,5 +222,4 @@ def _counts(study: Study, each: Runs) -> tuple[str, str, str, str]:
 
 
 def _percent(each: Runs) -> str:
-    mean = points(each.mean)
-    return f"{mean.estimate:.1f} [{mean.low:.1f}, {mean.high:.1f}]"
+    return points(each.mean).told(1)

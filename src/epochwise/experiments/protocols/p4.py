@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from epochwise.experiments.models import ours, title
-from epochwise.experiments.record import Chart, Check, Experiment, Finding, Line, Table, Verdict
+from epochwise.experiments.record import Chart, Check, Experiment, Finding, Table, Verdict, band
 from epochwise.experiments.statistics import MARGIN, Interval, difference_of, mean_interval, paired_interval, paired_p_value
 from epochwise.experiments.study import RATE, RATES, Study
 from epochwise.trials.trial import Result, Trial
@@ -61,9 +61,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         "network without sharing.",
         falsified_if=f"the interval of the difference lies below +{100 * MARGIN:g} points, with {fewest:,} images",
         verdict=verdicts.pop() if len(verdicts) == 1 else "undecided",
-        estimate=100 * decisive.estimate,
-        low=100 * decisive.low,
-        high=100 * decisive.high,
+        **decisive.times(100)._asdict(),
         unit="accuracy points, shared minus local, each at its best learning rate",
         seeds=seeds,
         trials=len(plan(study)),
@@ -150,9 +148,7 @@ def _shrinks(study: Study, found: Mapping[str, np.ndarray]) -> Finding:
         claim="Sharing weights helps less, the more images there are.",
         falsified_if="the gap with the most images is not smaller",
         verdict=verdict,
-        estimate=100 * change.estimate,
-        low=100 * change.low,
-        high=100 * change.high,
+        **change.times(100)._asdict(),
         unit="accuracy points, gap with the fewest minus gap with the most",
         seeds=len(study.seeds),
         trials=2 * len(study.seeds) * len(sizes(study)),
@@ -176,15 +172,7 @@ def _chart(study: Study, found: Mapping[str, np.ndarray]) -> Chart:
     lines = []
     for name, values in found.items():
         intervals = [mean_interval(column) for column in values.T]
-        lines.append(
-            Line(
-                name=title(ours(name)),
-                x=tuple(float(count) for count in sizes(study)),
-                y=tuple(each.estimate for each in intervals),
-                low=tuple(each.low for each in intervals),
-                high=tuple(each.high for each in intervals),
-            )
-        )
+        lines.append(band(title(ours(name)), tuple(float(count) for count in sizes(study)), intervals, within=(0.0, 1.0)))
     return Chart(
         id="ladder",
         kind="curves",
@@ -233,8 +221,8 @@ def _dense_note(study: Study, results: Mapping[str, Result]) -> str:
 
 
 def _points(interval: Interval) -> str:
-    return f"{100 * interval.estimate:+.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    return interval.times(100).told(1, signed=True)
 
 
 def _percent(interval: Interval) -> str:
-    return f"{100 * interval.estimate:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    return interval.times(100).told(1)

@@ -9,7 +9,7 @@ import numpy as np
 from epochwise.experiments import exact
 from epochwise.experiments.arms import Arm, Runs, agreed, planned, points, runs, span
 from epochwise.experiments.models import Description, title
-from epochwise.experiments.record import Chart, Check, Experiment, Finding, Line, Table, Verdict
+from epochwise.experiments.record import Chart, Check, Experiment, Finding, Table, Verdict, band
 from epochwise.experiments.statistics import MARGIN, Interval, difference_of, mean_interval, paired_p_value
 from epochwise.experiments.study import Study
 from epochwise.trials.trial import Result, Trial
@@ -53,9 +53,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         falsified_if=f"{second} loses nothing when all pixels change places: the interval of its loss is within "
         f"{100 * MARGIN:g} points or below 0, at learning rate 0.01 and at its best ones",
         verdict=verdict,
-        estimate=losses[False][1].estimate,
-        low=losses[False][1].low,
-        high=losses[False][1].high,
+        **losses[False][1]._asdict(),
         unit=f"accuracy points that {second} loses",
         seeds=len(study.seeds),
         trials=trials,
@@ -131,9 +129,7 @@ def _finding(
         claim=claim,
         falsified_if=falsified,
         verdict=verdict,
-        estimate=interval.estimate,
-        low=interval.low,
-        high=interval.high,
+        **interval._asdict(),
         unit="accuracy points",
         seeds=len(study.seeds),
         trials=trials,
@@ -221,15 +217,7 @@ def _chart(study: Study, pair: tuple[Found, ...], best: bool) -> Chart:
             steps = group[0].results[0].numbers["validation"]["steps"]
             curves = np.array([[result.numbers["validation"]["accuracy"] for result in each.results] for each in group])
             means = [mean_interval(column) for column in curves.mean(axis=0).T]
-            lines.append(
-                Line(
-                    name=label,
-                    x=tuple(step / study.steps(1) for step in steps),
-                    y=tuple(mean.estimate for mean in means),
-                    low=tuple(max(0.0, mean.low) for mean in means),
-                    high=tuple(min(1.0, mean.high) for mean in means),
-                )
-            )
+            lines.append(band(label, tuple(step / study.steps(1) for step in steps), means, within=(0.0, 1.0)))
     return Chart(
         id="permuted-pixels" + ("-best-rate" if best else ""),
         kind="curves",

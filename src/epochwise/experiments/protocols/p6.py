@@ -191,19 +191,11 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     further += [_only_there(f"{ID}.first-own-size", found[first, narrow.side, narrow.corner], seeds)]
     further += [_anywhere(f"{ID}.second-own-size", found[second, narrow.side, narrow.corner], seeds)]
     main = _anywhere(ID, claimed, seeds)
-    return Experiment(
-        id=ID,
+    return Experiment.of(
+        main,
         title=TITLE,
-        claim=main.claim,
-        falsified_if=main.falsified_if,
-        verdict=main.verdict,
-        estimate=main.estimate,
-        low=main.low,
-        high=main.high,
-        unit=main.unit,
         seeds=seeds,
         trials=trials,
-        sentence=main.sentence,
         further=tuple(further),
         checks=p6_checks.checks(study, wide, [(arm, _trials(study, arm, results)) for arm in arms(study) if arm.exact]),
         maps=(
@@ -247,14 +239,12 @@ def _anywhere(name: str, found: Outcome, seeds: int) -> Finding:
         claim=f"{found.arm.name} alone, recognises the object anywhere.",
         falsified_if=f"less than {LOST:g} of its accuracy there is left, upper end, at places without a common pixel",
         verdict=verdict,
-        estimate=kept.estimate,
-        low=kept.low,
-        high=kept.high,
+        **kept._asdict(),
         unit="share of the accuracy in place that is left at disjoint places",
         seeds=seeds,
         trials=seeds,
         sentence=f"{found.arm.name}: {_percent(found.in_place)} per cent there, {_percent(found.elsewhere)} at disjoint "
-        f"places; {kept.estimate:.2f} [{kept.low:.2f}, {kept.high:.2f}] of it is left.{_told(found)}",
+        f"places; {kept.told(2)} of it is left.{_told(found)}",
     )
 
 
@@ -269,9 +259,7 @@ def _only_there(name: str, found: Outcome, seeds: int) -> Finding:
         claim=f"{found.arm.name} alone, recognises the object only there.",
         falsified_if=f"its accuracy at disjoint places is above {limit:.2f}, lower end (chance is {found.chance:.2f})",
         verdict=verdict,
-        estimate=elsewhere.estimate,
-        low=elsewhere.low,
-        high=elsewhere.high,
+        **elsewhere._asdict(),
         unit="accuracy at disjoint places",
         seeds=seeds,
         trials=seeds,
@@ -305,9 +293,9 @@ def _table(found: list[Outcome], ceiling: np.ndarray) -> Table:
             f"{each.arm.place}",
             _percent(each.in_place),
             _percent(each.elsewhere),
-            _figure(each.kept, 2) if each.learnt else "not learnt",
-            ("not lost" if each.half_way is None else _figure(each.half_way, 1)) if each.learnt else "",
-            "unknown" if each.dip is None else _figure(Interval(*(100 * value for value in each.dip)), 1),
+            each.kept.told(2) if each.learnt else "not learnt",
+            ("not lost" if each.half_way is None else each.half_way.told(1)) if each.learnt else "",
+            "unknown" if each.dip is None else each.dip.times(100).told(1),
         )
         for each in found
     ]
@@ -332,8 +320,4 @@ def _rates(study: Study) -> str:
 
 
 def _percent(interval: Interval) -> str:
-    return _figure(Interval(*(100 * value for value in interval)), 1)
-
-
-def _figure(interval: Interval, digits: int) -> str:
-    return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+    return interval.times(100).told(1)

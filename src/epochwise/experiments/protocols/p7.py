@@ -18,9 +18,9 @@ from epochwise.experiments import canvas as on
 from epochwise.experiments.data import halved, images, on_canvas
 from epochwise.experiments.models import Description, ours, title
 from epochwise.experiments.protocols import p8
-from epochwise.experiments.record import Chart, Check, Experiment, Finding, Line, Table, Verdict
+from epochwise.experiments.record import Chart, Check, Experiment, Finding, Table, Verdict, band
 from epochwise.experiments.stages import Stage, forward, shift_error
-from epochwise.experiments.statistics import Interval, mean_interval, paired_interval, paired_p_value
+from epochwise.experiments.statistics import mean_interval, paired_interval, paired_p_value
 from epochwise.experiments.study import Study
 from epochwise.trials.trial import Result, Trial
 
@@ -110,9 +110,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         falsified_if=f"its logits change by more than {MOVED:g} of their size at a shift of {on.STRIDE} pixels, while all maps "
         "move along exactly",
         verdict=verdict,
-        estimate=moved.estimate,
-        low=moved.low,
-        high=moved.high,
+        **moved._asdict(),
         unit=f"relative change of the logits at a shift of {on.STRIDE} pixels",
         seeds=seeds,
         trials=trials,
@@ -209,9 +207,7 @@ def _flips(found: Mapping[str, list[Shifted]], names: Mapping[str, str], first: 
         claim=f"A shift of one pixel changes the answer of {names[first]} more often than that of {names[second]}.",
         falsified_if="the interval of the difference lies below 0",
         verdict=verdict,
-        estimate=100 * difference.estimate,
-        low=100 * difference.low,
-        high=100 * difference.high,
+        **difference.times(100)._asdict(),
         unit="points of images whose class changes",
         seeds=seeds,
         trials=2 * seeds,
@@ -231,9 +227,7 @@ def _blur(found: Mapping[str, list[Shifted]], names: Mapping[str, str], second: 
             claim=f"Blurring before each second value is dropped makes {names[second]} change its answer less often.",
             falsified_if="the interval of the difference lies below 0",
             verdict=verdict,
-            estimate=100 * difference.estimate,
-            low=100 * difference.low,
-            high=100 * difference.high,
+            **difference.times(100)._asdict(),
             unit="points of images whose class changes",
             seeds=seeds,
             trials=2 * seeds,
@@ -247,15 +241,7 @@ def _chart(name: str, arm: str, found: Sequence[Shifted]) -> Chart:
     lines = []
     for stage in found[0].errors:
         intervals = [mean_interval([each.errors[stage][shift] for each in found]) for shift in SHIFTS]
-        lines.append(
-            Line(
-                name=stage,
-                x=tuple(float(shift) for shift in SHIFTS),
-                y=tuple(each.estimate for each in intervals),
-                low=tuple(each.low for each in intervals),
-                high=tuple(each.high for each in intervals),
-            )
-        )
+        lines.append(band(stage, tuple(float(shift) for shift in SHIFTS), intervals))
     return Chart(
         id=f"stages-{arm}",
         kind="curves",
@@ -294,5 +280,4 @@ def _flips_table(found: Mapping[str, list[Shifted]], names: Mapping[str, str]) -
 
 
 def _percent(values: Sequence[float]) -> str:
-    found = Interval(*(100 * value for value in mean_interval(values)))
-    return f"{found.estimate:.1f} [{found.low:.1f}, {found.high:.1f}]"
+    return mean_interval(values).times(100).told(1)

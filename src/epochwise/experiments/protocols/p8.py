@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from epochwise.experiments import canvas as on
 from epochwise.experiments.models import Description, ours, title
-from epochwise.experiments.record import Chart, Experiment, Finding, Line, Table, Verdict
+from epochwise.experiments.record import Chart, Experiment, Finding, Table, Verdict, band
 from epochwise.experiments.statistics import Interval, mean_interval, seed_bootstrap
 from epochwise.experiments.study import Study
 from epochwise.trials.trial import Result, Trial
@@ -68,19 +68,11 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     count, trials = len(seeds(study)), len(plan(study))
     first, second = study.models
     main = _finding(ID, first, found[str(first["name"])], worst[str(first["name"])], counts, count, trials)
-    return Experiment(
-        id=ID,
+    return Experiment.of(
+        main,
         title=TITLE,
-        claim=main.claim,
-        falsified_if=main.falsified_if,
-        verdict=main.verdict,
-        estimate=main.estimate,
-        low=main.low,
-        high=main.high,
-        unit=main.unit,
         seeds=count,
         trials=trials,
-        sentence=main.sentence,
         further=tuple(
             _enough(f"{ID}.{name}", model, found[str(model["name"])], counts, count, trials)
             for name, model in (("second", second), ("pooled", ours(POOLED)))
@@ -162,9 +154,7 @@ def _finding(
         claim=f"However many places it is shown in as many steps, {title(model)} does not recognise the object at all of them.",
         falsified_if=f"with {counts[-1]} places or fewer, its worst one reaches {ENOUGH:g} of what it reaches in one alone",
         verdict=verdict,
-        estimate=fewest.estimate,
-        low=fewest.low,
-        high=fewest.high,
+        **fewest._asdict(),
         unit="places in training that are enough",
         seeds=seeds,
         trials=trials,
@@ -179,9 +169,7 @@ def _enough(name: str, model: Description, fewest: Interval, counts: Sequence[in
         claim=f"Shown in enough places in as many steps, {title(model)} recognises the object at all of them.",
         falsified_if=f"with {counts[-1]} places its worst one stays below {ENOUGH:g} of what it reaches in one place alone",
         verdict=verdict,
-        estimate=fewest.estimate,
-        low=fewest.low,
-        high=fewest.high,
+        **fewest._asdict(),
         unit="places in training that are enough",
         seeds=seeds,
         trials=trials,
@@ -200,18 +188,9 @@ def _chart(name: str, text: str, study: Study, counts: Sequence[int], values: Ma
     lines = []
     for model in arms(study):
         intervals = [mean_interval(column) for column in values[str(model["name"])].T]
-        lines.append(
-            Line(
-                name=title(model),
-                x=tuple(float(count) for count in counts),
-                y=tuple(each.estimate for each in intervals),
-                low=tuple(each.low for each in intervals),
-                high=tuple(each.high for each in intervals),
-            )
-        )
+        lines.append(band(title(model), tuple(float(count) for count in counts), intervals, within=(0.0, 1.0)))
     return Chart(id=name, kind="curves", title=text, x="places in training", y="accuracy", logarithmic="x", lines=tuple(lines))
 
 
 def _percent(values: np.ndarray) -> str:
-    found = mean_interval(values)
-    return f"{100 * found.estimate:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    return mean_interval(values).times(100).told(1)

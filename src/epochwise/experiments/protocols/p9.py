@@ -14,7 +14,7 @@ import numpy as np
 
 from epochwise.experiments import canvas as on
 from epochwise.experiments.models import Description, ours, title
-from epochwise.experiments.record import Chart, Experiment, Finding, Line, Table, Verdict
+from epochwise.experiments.record import Chart, Experiment, Finding, Line, Table, Verdict, band
 from epochwise.experiments.statistics import Interval, crossing, data_multiplier, mean_interval
 from epochwise.experiments.study import RATE, RATES, Study
 from epochwise.trials.trial import Result, Trial
@@ -95,19 +95,11 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         for task in (centred, anywhere):
             further.append(_finding(study, f"{ID}.{task.id}-default-rate", task, study.models, results, tuned=False))
             further.append(_finding(study, f"{ID}.{task.id}-larger", task, controls, results, tuned=True))
-    return Experiment(
-        id=ID,
+    return Experiment.of(
+        main,
         title=TITLE,
-        claim=main.claim,
-        falsified_if=main.falsified_if,
-        verdict=main.verdict,
-        estimate=main.estimate,
-        low=main.low,
-        high=main.high,
-        unit=main.unit,
         seeds=main.seeds,
         trials=trials,
-        sentence=main.sentence,
         further=tuple(further),
         charts=(
             *(_curves(study, task, results) for task in (centred, anywhere)),
@@ -204,9 +196,7 @@ def _finding(
         claim=f"On {task.text} {names[0]} needs fewer images than {names[1]}{rate}.",
         falsified_if="the interval of how many times as many the latter needs does not go beyond 1",
         verdict=verdict,
-        estimate=found.estimate,
-        low=found.low,
-        high=found.high,
+        **found._asdict(),
         unit=f"images of {names[1]} for one of {names[0]}",
         seeds=len(first),
         trials=2 * len(first) * len(counts),
@@ -223,15 +213,7 @@ def _curves(study: Study, task: Task, results: Mapping[str, Result]) -> Chart:
     lines = []
     for model in arms(study):
         intervals = [mean_interval(column) for column in _accuracies(study, task, model, results).T]
-        lines.append(
-            Line(
-                name=title(model),
-                x=tuple(float(count) for count in sizes(study)),
-                y=tuple(each.estimate for each in intervals),
-                low=tuple(each.low for each in intervals),
-                high=tuple(each.high for each in intervals),
-            )
-        )
+        lines.append(band(title(model), tuple(float(count) for count in sizes(study)), intervals, within=(0.0, 1.0)))
     return Chart(
         id=f"data-efficiency-{task.id}",
         kind="curves",
@@ -271,8 +253,6 @@ def _table(study: Study, task: Task, results: Mapping[str, Result]) -> Table:
     rows = []
     for model in arms(study):
         means = [mean_interval(column) for column in _accuracies(study, task, model, results).T]
-        rows.append(
-            (title(model), *(f"{100 * each.estimate:.1f} [{100 * each.low:.1f}, {100 * each.high:.1f}]" for each in means))
-        )
+        rows.append((title(model), *(each.times(100).told(1) for each in means)))
     columns = ("model", *(f"{count:,}" for count in sizes(study)))
     return Table(title=f"Test accuracy by number of images, per cent: {task.text}", columns=columns, rows=tuple(rows))
