@@ -131,8 +131,8 @@ def difference(study: Study, first: Runs, second: Runs, last: int = 3) -> Differ
     times = min(last, *(len(result.numbers["test"]["steps"]) for result in (*first.results, *second.results)))
     bootstrap = hierarchical_bootstrap(_counts(first.results, times), _counts(second.results, times), study.sizes.resamples)
     return Difference(
-        interval=points(paired_interval(one, other)),
-        bootstrap=points(bootstrap, 1 / times),
+        interval=paired_interval(one, other).times(100),
+        bootstrap=bootstrap.times(100 / times),
         above=probability_above(one, other),
         p_value=paired_p_value(one, other),
     )
@@ -142,11 +142,6 @@ def _counts(results: Sequence[Result], last: int) -> np.ndarray:
     """How often each test image was right in the last tests: ``(seeds, images)``."""
     images = int(results[0].numbers["test"]["images"])
     return np.stack([unpacked(result.arrays["correct"][-last:], images).sum(axis=0) for result in results])
-
-
-def points(interval: Interval, scale: float = 1.0) -> Interval:
-    """An interval of accuracies in points."""
-    return Interval(*(100 * scale * value for value in interval))
 
 
 def agreed(usual: Verdict, best: Verdict) -> Verdict:

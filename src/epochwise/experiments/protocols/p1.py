@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from epochwise.experiments.arms import Arm, Difference, Runs, agreed, difference, planned, points, runs, span
+from epochwise.experiments.arms import Arm, Difference, Runs, agreed, difference, planned, runs, span
 from epochwise.experiments.record import Chart, Experiment, Finding, Table, Verdict, band
 from epochwise.experiments.statistics import MARGIN, Interval, mean_interval, paired_interval, paired_p_value
 from epochwise.experiments.study import RATES, Study, final_validation
@@ -168,7 +168,7 @@ def _early(study: Study, pair: tuple[Runs, Runs], trials: int) -> tuple[Finding,
 def _at(pair: tuple[Runs, Runs], place: int) -> Interval:
     """The difference at one of the tested epochs."""
     second, first = ([result.numbers["test"]["accuracy"][place] for result in each.results] for each in pair)
-    return points(paired_interval(second, first))
+    return paired_interval(second, first).times(100)
 
 
 def _by_epoch(study: Study, found: Mapping[bool, tuple[Runs, Runs]]) -> Table:

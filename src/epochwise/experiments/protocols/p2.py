@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from epochwise.experiments.arms import Runs, agreed, points, runs, span
+from epochwise.experiments.arms import Runs, agreed, runs, span
 from epochwise.experiments.protocols import p1
 from epochwise.experiments.record import Chart, Experiment, Finding, Line, Table, Verdict
 from epochwise.experiments.statistics import Interval, Ratio, paired_interval, ratio_interval
@@ -132,7 +132,7 @@ def _at_equal_seconds(pair: Pair) -> Interval:
         curves.append(
             [float(np.interp(min(ends), seconds, result.numbers["validation"]["accuracy"])) for result in each.results]
         )
-    return points(paired_interval(*curves))
+    return paired_interval(*curves).times(100)
 
 
 def _sentence(pair: Pair, level: float, ratios: Mapping[str, Ratio], equal: Interval) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from epochwise.experiments.arms import Arm, Runs, agreed, difference, planned, points, runs, span
+from epochwise.experiments.arms import Arm, Runs, agreed, difference, planned, runs, span
 from epochwise.experiments.models import Description, Facts, ours, title
 from epochwise.experiments.record import Chart, Experiment, Finding, Line, Table, Verdict
 from epochwise.experiments.statistics import MARGIN, Interval, difference_of
@@ -222,4 +222,4 @@ def _counts(study: Study, each: Runs) -> tuple[str, str, str, str]:
 
 
 def _percent(each: Runs) -> str:
-    return points(each.mean).told(1)
+    return each.mean.times(100).told(1)

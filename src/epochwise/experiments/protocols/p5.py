@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from epochwise.experiments import exact
-from epochwise.experiments.arms import Arm, Runs, agreed, planned, points, runs, span
+from epochwise.experiments.arms import Arm, Runs, agreed, planned, runs, span
 from epochwise.experiments.models import Description, title
 from epochwise.experiments.record import Chart, Check, Experiment, Finding, Table, Verdict, band
 from epochwise.experiments.statistics import MARGIN, Interval, difference_of, mean_interval, paired_p_value
@@ -40,8 +40,8 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     """How much each model loses, and the difference of the losses."""
     found = {best: tuple(_found(study, model, results, best) for model in study.models) for best in (False, True)}
     drops = {best: tuple(_drops(each) for each in pair) for best, pair in found.items()}
-    losses = {best: tuple(points(mean_interval(drop)) for drop in pair) for best, pair in drops.items()}
-    more = {best: points(mean_interval(pair[1] - pair[0])) for best, pair in drops.items()}
+    losses = {best: tuple(mean_interval(drop).times(100) for drop in pair) for best, pair in drops.items()}
+    more = {best: mean_interval(pair[1] - pair[0]).times(100) for best, pair in drops.items()}
     first, second = (title(model) for model in study.models)
     trials = len(plan(study))
     verdict = agreed(_loses(losses[False][1]), _loses(losses[True][1]))
@@ -175,7 +175,7 @@ def _below(study: Study, found: Mapping[bool, tuple[Found, ...]], trials: int) -
     apart = {}
     for best, pair in found.items():
         one, other = (np.mean([each.accuracies for each in moved], axis=0) for _, moved in pair)
-        apart[best] = points(mean_interval(other - one))
+        apart[best] = mean_interval(other - one).times(100)
     verdicts: list[Verdict] = [
         "supported" if each.high < 0 else "refuted" if each.low > 0 else "undecided" for each in apart.values()
     ]
