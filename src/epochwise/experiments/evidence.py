@@ -23,7 +23,7 @@ from epochwise.experiments.study import Study
 from epochwise.experiments.verdicts import table
 from epochwise.machines.host import host
 from epochwise.trials.cluster import Cluster
-from epochwise.trials.completing import complete
+from epochwise.trials.completing import complete, status
 from epochwise.trials.events import Runner
 from epochwise.trials.local import Local
 from epochwise.trials.store import Store
@@ -161,10 +161,13 @@ def plan(request: Request) -> Plan:
     active = {module.ID: module.plan(study) for module in protocols if not _left_out(module, study)}
     pairs = sampled(study, (trial for trials in active.values() for trial in trials)) if request.agreement else ()
     everything = dict.fromkeys([trial for trials in active.values() for trial in trials] + [keras for _, keras in pairs])
+    workers = None if request.cluster not in (None, "local") else request.workers or host().cores
     with Store(path, writing=False) as store:
         done = set(store.seconds(everything))
-    workers = None if request.cluster not in (None, "local") else request.workers or host().cores
-    left = [trial.cost for trial in everything if trial.key not in done]
+        left = status(everything, store, workers or 1).seconds_left
+    if left is None:  # nothing is done yet that would tell how long such trials take here
+        costs = [trial.cost for trial in everything]
+        left = max(sum(costs) / (workers or 1), *costs)
     rows = []
     for module in protocols:
         trials = active.get(module.ID, [])
@@ -188,7 +191,7 @@ def plan(request: Request) -> Plan:
         protocols=tuple(rows),
         trainings=len(everything),
         done=len(done),
-        seconds=max(sum(left) / (workers or 1), *left) if left else 0.0,
+        seconds=left,
         notes=study.notes,
     )
 

@@ -78,7 +78,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         protocols: in their order. Trials that two protocols share are in both.
         trainings: different trials in all, at most, those of the agreement with Keras among them.
         done: how many of these are in the store.
-        seconds: estimated for those that are not, with these workers (one core each).
+        seconds: estimated for those that are not, with these workers (one core each), from what the others took where some are
+            done.
         notes: what a reader must know.
     """
 
