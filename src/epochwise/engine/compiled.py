@@ -160,15 +160,14 @@ class CompiledTrainer:
         strides: NDArray[np.float32],
     ) -> None:
         run = ready.plan.planning.run
-        arrays = {
+        held = {  # until the run is over
             Run.SAMPLES: data.x,
             Run.ORDER: order,
             Run.ANSWERS: data.y,
             Run.WEIGHTS: rates if data.weight is None else data.weight,
-            Run.RATES: rates,
-            Run.STRIDES: strides,
+            Run.RATES: np.ascontiguousarray(rates),
+            Run.STRIDES: np.ascontiguousarray(strides),
         }
-        held = {word: np.ascontiguousarray(array) for word, array in arrays.items()}  # until the run is over
         for word, array in held.items():
             run[word] = array.ctypes.data
         run[Run.FIRST_STEP] = self._state.iterations

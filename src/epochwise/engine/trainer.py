@@ -13,7 +13,7 @@ from epochwise.engine.network import Float32, Sums
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Samples with their answers.
+    """Samples with their answers, each in one piece of memory (copied once where they are not), since kernels walk over it.
 
     Attributes:
         x: ``(samples, *shape)``; float32, or uint8 (each number is used as it is, as Keras would).
@@ -24,6 +24,12 @@ class Data:
     x: NDArray[np.float32] | NDArray[np.uint8]
     y: NDArray[np.int32] | NDArray[np.float32]
     weight: Float32 | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("x", "y"):
+            object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name)))
+        if self.weight is not None:
+            object.__setattr__(self, "weight", np.ascontiguousarray(self.weight))
 
 
 class Trainer(Protocol):

@@ -170,7 +170,7 @@ def permuted(x: Float32, number: int) -> Float32:
     """Images with their places in another order; 0 leaves them. The permutation depends on the number and the size alone."""
     if number == 0:
         return x
-    moved: Float32 = x.reshape(len(x), -1, x.shape[3])[:, pixel_order(number, x.shape[1:])].reshape(x.shape)
+    moved: Float32 = np.take(x.reshape(len(x), -1, x.shape[3]), pixel_order(number, x.shape[1:]), axis=1).reshape(x.shape)
     return moved
 
 
