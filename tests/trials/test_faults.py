@@ -45,6 +45,7 @@ class Harness:
         running = program.start(**self.settings)
         while not running.stdout.readline().startswith(tuple("0123456789")):
             if running.poll() is not None:
+                running.communicate()
                 return False
         time.sleep(self._random.uniform(0.0, longest_wait))
         if worker:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+import msgspec
 import psutil
 import pytest
 
@@ -33,6 +34,33 @@ def test_results_are_those_of_the_function_called_here(tmp_path):
     assert all(first[key].digest == results[key].digest for key in first)
     assert told[0] == (2.0, 3.0, told[0][2])
     assert told[-1] == (3.0, 3.0, "3 of 3 trials")
+
+
+def test_one_that_keeps_several_cores_busy_runs_when_they_are_free(tmp_path):
+    """Beside it nothing runs; one that wants more cores than there are gets all; none is lost, and all processes end."""
+    trials = [toys.trial(seed=seed, seconds=0.3, cores=cores) for seed, cores in enumerate((1, 2, 1, 16, 1))]
+    begun = time.time()
+    with Store(tmp_path / "trials.sqlite") as store:
+        results = complete(trials, store, Local(2))
+    spans = {key: (result.measured["began"], result.measured["ended"]) for key, result in results.items()}
+    assert len(spans) == len(trials) and all(begun < began < ended for began, ended in spans.values())
+    for wide in (trials[1], trials[3]):
+        first, last = spans.pop(wide.key)
+        assert all(ended <= first or began >= last for began, ended in spans.values())
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_a_worker_killed_while_it_waits_is_replaced():
+    """It had nothing to do, so nothing failed."""
+    trials = [toys.trial(seed=0, seconds=1.5), toys.trial("surroundings", names=[]), toys.trial(seed=1, cores=2)]
+    ended = []
+    for event in Local(2).run(trials):
+        if isinstance(event, Finished | Failed):
+            ended.append(event)
+            if event.key == trials[1].key:
+                os.kill(msgspec.msgpack.decode(event.numbers)["pid"], signal.SIGKILL)
+    assert {event.key for event in ended} == {trial.key for trial in trials}
+    assert all(isinstance(event, Finished) for event in ended)
 
 
 def test_the_longest_are_begun_first(tmp_path):

@@ -18,9 +18,9 @@ from epochwise.trials import Outcome, Trial
 HERE = "tests.trials.toys"
 
 
-def trial(function: str = "draw", cost: float = 1.0, recipe: int = 1, **arguments: Any) -> Trial:
+def trial(function: str = "draw", cost: float = 1.0, recipe: int = 1, cores: int = 1, **arguments: Any) -> Trial:
     """A trial of a function of this file."""
-    return Trial(run=f"{HERE}:{function}", arguments=arguments, recipe=recipe, cost=cost)
+    return Trial(run=f"{HERE}:{function}", arguments=arguments, recipe=recipe, cores=cores, cost=cost)
 
 
 def executions(log: Path) -> list[str]:
@@ -39,13 +39,13 @@ def _note(arguments: Mapping[str, Any]) -> None:
 def draw(arguments: Mapping[str, Any]) -> Outcome:
     """Random numbers of a seed; ``seconds`` to wait, ``size`` of the array."""
     _note(arguments)
-    begun = time.perf_counter()
+    began = time.time()
     time.sleep(arguments.get("seconds", 0.0))
     drawn = np.random.default_rng(arguments["seed"]).standard_normal(arguments.get("size", 8))
     return Outcome(
         numbers={"mean": float(drawn.mean()), "never": float("nan"), "seed": arguments["seed"], "curve": drawn[:3].tolist()},
         arrays={"drawn": drawn, "signs": drawn > 0},
-        measured={"seconds": time.perf_counter() - begun},
+        measured={"began": began, "ended": time.time()},
         engine="toy",
     )
 

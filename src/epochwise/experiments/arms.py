@@ -21,7 +21,7 @@ from epochwise.experiments.statistics import (
     paired_p_value,
     probability_above,
 )
-from epochwise.experiments.study import RATE, RATES, Study, run_accuracy
+from epochwise.experiments.study import RATE, Study, run_accuracy
 from epochwise.experiments.training import unpacked
 from epochwise.trials.trial import Result, Trial
 
@@ -45,6 +45,10 @@ class Arm:
         """What charts and tables call it."""
         return self.name or title(self.model)
 
+    def rates(self, study: Study) -> tuple[float, ...]:
+        """Learning rates to try by now."""
+        return study.rates(lambda rate: self.make(study.first_seed, rate))
+
     def best_rate(self, study: Study) -> float | None:
         """Its best learning rate, ``None`` while that is not known."""
         return study.best_rate(lambda rate: self.make(study.first_seed, rate))
@@ -56,7 +60,7 @@ def planned(study: Study, arms: Iterable[Arm], seeds: Iterable[int]) -> list[Tri
     seeds = list(seeds)
     for arm in arms:
         trials |= dict.fromkeys(arm.make(seed, RATE) for seed in seeds)
-        trials |= dict.fromkeys(arm.make(study.first_seed, rate) for rate in RATES)
+        trials |= dict.fromkeys(arm.make(study.first_seed, rate) for rate in arm.rates(study))
         best = arm.best_rate(study)
         if best is not None:
             trials |= dict.fromkeys(arm.make(seed, best) for seed in seeds)

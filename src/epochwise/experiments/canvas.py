@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -130,12 +131,13 @@ def training(
 
 def tunings(study: Study, model: Description, canvas: Canvas, places: Sequence[Place]) -> list[Trial]:
     """The same training with one seed at each learning rate, only to see how it does on validation images."""
-    return [_tuning(study, model, canvas, places, rate) for rate in study.sizes.canvas_rates]
+    make = partial(_tuning, study, model, canvas, places)
+    return [make(rate) for rate in study.rates(make, study.sizes.canvas_rates)]
 
 
 def best_rate(study: Study, model: Description, canvas: Canvas, places: Sequence[Place]) -> float | None:
     """The learning rate that did best in :func:`tunings`; ``None`` while that is not known."""
-    return study.best_rate(lambda rate: _tuning(study, model, canvas, places, rate), study.sizes.canvas_rates)
+    return study.best_rate(partial(_tuning, study, model, canvas, places), study.sizes.canvas_rates)
 
 
 def _tuning(study: Study, model: Description, canvas: Canvas, places: Sequence[Place], rate: float) -> Trial:

@@ -262,8 +262,10 @@ def _completed(
         trials = [*dict.fromkeys([*_trials(modules, study), *extra])]
         if all(trial.key in study.known or trial.key in failures for trial in trials):
             return study, failures
+        todo = [each for each in trials if each.key not in failures]
+        later = [each for each in _trials(modules, dataclasses.replace(study, supposing=True)) if each.key not in failures]
         try:
-            study = _knowing(study, complete([each for each in trials if each.key not in failures], store, runner, tell))
+            study = _knowing(study, complete(todo, store, runner, tell, later))
         except TrialsFailedError as error:
             failures |= error.failures
             study = _knowing(study, error.results)

@@ -19,6 +19,8 @@ RATE = 0.01
 """Keras's own learning rate of SGD, at which every protocol is judged first."""
 RATES = (0.003, 0.01, 0.03, 0.1)
 """What is tried for each arm, with one seed, on validation samples."""
+LARGER_RATES = (0.3, 1.0)
+"""What is tried after that, one by one, while the largest does best."""
 
 _MACS_PER_SECOND = 50e9  # of the engine on one core, convolutions and large products
 _SECONDS_PER_UPDATE = 0.8e-9  # for each weight and step
@@ -44,7 +46,8 @@ class Sizes:
         ladder_tests: test images of P4; ``None`` for all.
         canvas_samples: images of P6 and P8.
         canvas_epochs: of P6 and P8.
-        canvas_rates: learning rates that P6 and P8 try.
+        canvas_rates: learning rates that P6 and P8 try first.
+        largest_rate: up to which larger ones are tried, while the largest does best.
         canvas_pooled: models with a pooled head in P6.
         position_images: test images at each place of P6 and P8.
         places_per_side: of P8; their squares are numbers of places.
@@ -68,6 +71,7 @@ class Sizes:
     canvas_samples: int
     canvas_epochs: int
     canvas_rates: tuple[float, ...]
+    largest_rate: float
     canvas_pooled: tuple[str, ...]
     position_images: int
     places_per_side: tuple[int, ...]
@@ -91,7 +95,8 @@ _STANDARD = Sizes(
     ladder_tests=None,
     canvas_samples=12_000,
     canvas_epochs=10,
-    canvas_rates=(0.03, 0.1, 0.3, 1.0),
+    canvas_rates=(0.03, 0.1, 0.3),
+    largest_rate=1.0,
     canvas_pooled=("cnn_16_64_gap", "cnn_16_64_gmp", "cnn_16_64_gmp_full"),
     position_images=500,
     places_per_side=(1, 2, 4, 8, 15),
@@ -116,6 +121,7 @@ TIERS: dict[str, Sizes] = {
         canvas_samples=4_000,
         canvas_epochs=5,
         canvas_rates=(0.1, 0.3),
+        largest_rate=0.1,
         canvas_pooled=("cnn_16_64_gmp",),
         position_images=50,
         places_per_side=(1, 4, 15),
@@ -189,7 +195,8 @@ class Study:
         known: results of trials that are done, by key. A protocol may plan further ones that depend on them.
         first_seed: the seeds of each arm are this one and those after it.
         notes: what a reader of the record must know.
-        supposing: plan as if the largest learning rate had come out best wherever that is not known yet, to count trainings.
+        supposing: plan as if the largest learning rate had come out best wherever that is not known yet, so that no more are
+            trained than are planned.
     """
 
     tier: str
@@ -308,15 +315,33 @@ class Study:
             "view": None if view is None else dict(view),
         }
 
-    def best_rate(self, make: Callable[[float], Trial], rates: Sequence[float] = RATES) -> float | None:
-        """The learning rate with the best validation accuracy at the end; ``None`` while that is not known.
+    def rates(self, make: Callable[[float], Trial], first: Sequence[float] = RATES) -> tuple[float, ...]:
+        """Learning rates to try by now: the first ones, and whenever the largest of them does best, the next larger one.
 
         Args:
             make: gives the trial of a learning rate, which must validate.
-            rates: those that are tried.
+            first: those that are tried in any case, the largest one last.
         """
-        if self.supposing:
-            return max(rates)
+        tried = list(first)
+        for larger in LARGER_RATES:
+            if tried[-1] < larger <= self.sizes.largest_rate:
+                best = self._best(make, tried)
+                if best != tried[-1] and not (best is None and self.supposing):
+                    break
+                tried.append(larger)
+        return tuple(tried)
+
+    def best_rate(self, make: Callable[[float], Trial], first: Sequence[float] = RATES) -> float | None:
+        """The learning rate with the best validation accuracy at the end; ``None`` while that is not known.
+
+        Args:
+            make: see :meth:`rates`.
+            first: see :meth:`rates`.
+        """
+        best = self._best(make, self.rates(make, first))
+        return max(first) if best is None and self.supposing else best
+
+    def _best(self, make: Callable[[float], Trial], rates: Sequence[float]) -> float | None:
         found = {rate: self.known.get(make(rate).key) for rate in rates}
         if any(result is None for result in found.values()):
             return None

@@ -37,7 +37,7 @@ CLAIMS = (
         "A CNN with global pooling detects an object anywhere, trained with it in a corner.",
         ("P6.gap", "P6.gmp", "P6.gmp-full"),
     ),
-    Claim("Only a CNN can learn to detect an object anywhere.", ("P8",), ("P8.second",)),
+    Claim("Only a CNN can learn to detect an object anywhere.", ("P8",), ("P8.second", "P8.pooled")),
     Claim("Fewer parameters make training faster.", ("P10",), ("P10.exchange",)),
     Claim("Fewer parameters make a model generalise better.", ("P3",), ("P4",)),
     Claim("{second} is worth its time on these images.", ("P1", "P2"), ("P5", "P9.centred")),

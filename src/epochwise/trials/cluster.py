@@ -80,7 +80,7 @@ _DECODER: msgspec.msgpack.Decoder[FromDriver] = msgspec.msgpack.Decoder(FromDriv
 
 
 class Cluster:
-    """Runs trials on Ray: one core each, on whichever node is free; those of a node that dies run again elsewhere.
+    """Runs trials on Ray: each on as many cores as it keeps busy (or as the smallest node has), on whichever node is free; those of a node that dies run again elsewhere.
 
     Results have the same bits as here where the nodes' processors and libraries are the same.
 
@@ -116,7 +116,7 @@ class Cluster:
         try:
             driver.send(Connect(self.address, self.workers, folder, list(sys.path), environment(self.backend)))
             yield Tick(self._cores(driver))
-            driver.send(RunAll([Run(trial.key, trial.description) for trial in trials]))
+            driver.send(RunAll([Run(trial.key, trial.description, trial.cores) for trial in trials]))
             left = len(trials)
             while left:
                 event = _received(driver)

@@ -49,8 +49,13 @@ def status(trials: Iterable[Trial], store: Store, workers: int) -> Status:
     )
 
 
-def complete(trials: Iterable[Trial], store: Store, runner: Runner, report: Report | None = None) -> dict[str, Result]:
-    """Results of all these trials. Those that are not in the store are run, longest first, and kept one by one.
+def complete(
+    trials: Iterable[Trial], store: Store, runner: Runner, report: Report | None = None, later: Iterable[Trial] = ()
+) -> dict[str, Result]:
+    """Results of all these trials. Those that are not in the store are run and kept one by one.
+
+    The longest are begun first, so that no core waits at the end for one that another began late; those that keep several
+    cores busy come last, when all others are done anyway.
 
     Whatever ends this (an error, Ctrl-C, a kill), what was kept stays kept, and the same call goes on from there.
 
@@ -59,6 +64,7 @@ def complete(trials: Iterable[Trial], store: Store, runner: Runner, report: Repo
         store: opened for writing.
         runner: where they are run.
         report: told how much is done, about once a second.
+        later: trials that another call will probably run; what is told counts them in.
 
     Returns:
         By the key of the trial, in the order given.
@@ -69,9 +75,10 @@ def complete(trials: Iterable[Trial], store: Store, runner: Runner, report: Repo
         EpochwiseError: the runner cannot run anything (any more).
     """
     plan = list(dict.fromkeys(trials))
-    taken = store.seconds(plan)
-    pace = Pace(plan, taken, workers=1)
-    missing = sorted((trial for trial in plan if trial.key not in taken), key=lambda trial: -trial.cost)
+    everything = list(dict.fromkeys([*plan, *later]))
+    taken = store.seconds(everything)
+    pace = Pace(everything, taken, workers=1)
+    missing = sorted((trial for trial in plan if trial.key not in taken), key=lambda trial: (trial.cores, -trial.cost))
     by_key = {trial.key: trial for trial in missing}
     failed: dict[str, str] = {}
     tell = report or (lambda done, total, text: None)

@@ -1,6 +1,6 @@
 """The process that speaks to Ray: ``python -m epochwise.trials.driver DESCRIPTOR PARENT``, started by ``cluster.Cluster``.
 
-It hands every trial to Ray as a task that needs one core, and passes on what comes back. Ray may end this process (it does when
+It hands every trial to Ray as a task that needs as many cores as it keeps busy, and passes on what comes back. Ray may end this process (it does when
 the head of the cluster is lost); the main process then hears the end of the connection, and has all that was passed on before.
 """
 
@@ -107,6 +107,8 @@ class Driver:
         import ray
 
         environment = {"env_vars": self._connect.environment}
+        of_nodes = (int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
+        self._cores_everywhere = min((cores for cores in of_nodes if cores), default=1)
         self._task = ray.remote(num_cpus=1, max_retries=0, runtime_env=environment)(on_node)
         for run in trials:
             self._submit(run)
@@ -122,7 +124,8 @@ class Driver:
                 self._tell(Tick(max(1, int(ray.cluster_resources().get("CPU", 1)))))
 
     def _submit(self, run: Run) -> None:
-        self._under_way[self._task.remote(run.key, run.description, version())] = run
+        task = self._task.options(num_cpus=min(run.cores, self._cores_everywhere))
+        self._under_way[task.remote(run.key, run.description, version())] = run
 
     def _outcome(self, task: Any, run: Run) -> Finished | Failed | Lost | None:
         """What came of a task; ``None`` if it runs once more."""

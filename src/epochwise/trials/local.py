@@ -1,4 +1,7 @@
-"""Trials on this machine: one worker process for each core, one trial at a time in each."""
+"""Trials on this machine: one worker process for each core, one trial at a time in each.
+
+While a trial runs that keeps several cores busy, as many workers wait.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ class Local:
         Raises:
             WorkerDiedError: workers cannot even start.
         """
-        crew = _Crew(trials, min(self.workers, len(trials)), self.backend)
+        crew = _Crew(trials, min(self.workers, sum(trial.cores for trial in trials)), self.backend)
         try:
             yield Tick(len(crew.workers))
             told = time.monotonic()
@@ -58,7 +61,7 @@ class Local:
                     event = crew.event(worker)
                     if event is not None:
                         yield event  # it is kept while we wait here: at most one trial of each worker is ever run for nothing
-                    crew.go_on(worker)
+                    crew.go_on()
                 if time.monotonic() - told > TICK_SECONDS:
                     told = time.monotonic()
                     yield Tick(max(1, len(crew.workers)))
@@ -67,7 +70,13 @@ class Local:
 
 
 class _Worker:
-    """A process and the trial that it has. The trial lies in the pipe when the process is ready, so all start at once."""
+    """A process and the trial that it has. The trial lies in the pipe when the process is ready, so all start at once.
+
+    Attributes:
+        trial: ``None`` while it waits for one.
+        ready: whether it has started.
+        ended: whether it is gone.
+    """
 
     def __init__(self, backend: str | None, trial: Trial) -> None:
         self.ready = False
@@ -94,14 +103,14 @@ class _Crew:
     """The workers, and the trials that wait for one."""
 
     def __init__(self, trials: Sequence[Trial], count: int, backend: str | None) -> None:
+        self._count = count
         self._backend = backend
         self._waiting = deque(trials)
         self._kills: Counter[str] = Counter()
         self._false_starts = 0
         self.workers: list[_Worker] = []
         try:
-            for _ in range(count):
-                self._add()
+            self.go_on()
         except BaseException:
             self.kill()
             raise
@@ -118,22 +127,25 @@ class _Crew:
             worker.ready = True
             self._false_starts = 0
             return None
+        trial, worker.trial = worker.trial, None
         if reply is None:
-            return self._event_of_death(worker)
-        worker.trial = None
+            return None if trial is None else self._event_of_death(worker, trial)
         return reply
 
-    def go_on(self, worker: _Worker) -> None:
-        """Give a worker without a trial the next one; put another in the place of one that ended."""
-        if worker.ended:
+    def go_on(self) -> None:
+        """Begin the next trials as far as cores are free for them; send workers away when nothing waits."""
+        for worker in [worker for worker in self.workers if worker.ended]:
             self.workers.remove(worker)
             worker.process.kill()
-            if self._waiting:
-                self._add()
-        elif worker.trial is None:
-            if self._waiting:
-                worker.begin(self._waiting.popleft())
+        while self._waiting and self._cores(self._waiting[0]) <= self._free():
+            trial = self._waiting.popleft()
+            idle = next((worker for worker in self.workers if worker.trial is None), None)
+            if idle is None:
+                self.workers.append(_Worker(self._backend, trial))
             else:
+                idle.begin(trial)
+        if not self._waiting:
+            for worker in [worker for worker in self.workers if worker.trial is None]:
                 self.workers.remove(worker)
                 worker.process.close()
 
@@ -143,13 +155,14 @@ class _Crew:
             worker.process.kill()
         self.workers.clear()
 
-    def _add(self) -> None:
-        self.workers.append(_Worker(self._backend, self._waiting.popleft()))
+    def _free(self) -> int:
+        return self._count - sum(self._cores(worker.trial) for worker in self.workers if worker.trial is not None)
 
-    def _event_of_death(self, worker: _Worker) -> Failed | None:
+    def _cores(self, trial: Trial) -> int:
+        return min(trial.cores, self._count)
+
+    def _event_of_death(self, worker: _Worker, trial: Trial) -> Failed | None:
         how, cause = worker.process.last_words()
-        trial = worker.trial
-        assert trial is not None, "without a trial it would have been sent away"
         if not worker.ready:
             self._false_starts += 1
             if self._false_starts == MOST_FALSE_STARTS:

@@ -27,6 +27,7 @@ class Trial:
         arguments: JSON: dictionaries with text as keys, lists, text, finite numbers, true, false, none. 1 and 1.0 differ.
         recipe: of the function; raised when the same arguments mean something else from now on, so that results that were kept
             before are no longer taken for its results.
+        cores: how many it keeps busy; a runner gives it as many, or all that it has. No part of the description either.
         cost: how long it will take relative to the others: seconds, or operations, in any unit. It decides about the order and
             the time left, and is no part of the description.
 
@@ -36,12 +37,13 @@ class Trial:
 
     Raises:
         TypeError: something in the arguments is no JSON; the message says where.
-        ValueError: ``run`` is not of that form, a number is infinite or not a number, or the cost is not positive.
+        ValueError: ``run`` is not of that form, a number is infinite or not a number, or cost or cores are not positive.
     """
 
     run: str
     arguments: Mapping[str, Any]
     recipe: int = 1
+    cores: int = 1
     cost: float = 1.0
     description: str = field(init=False, repr=False)
     key: str = field(init=False, repr=False)
@@ -49,6 +51,8 @@ class Trial:
     def __post_init__(self) -> None:
         if not _RUN.fullmatch(self.run):
             raise ValueError(f"A trial runs 'package.module:function', not {self.run!r}.")
+        if self.cores < 1:
+            raise ValueError(f"A trial keeps at least one core busy, not {self.cores!r}.")
         if not (math.isfinite(self.cost) and self.cost > 0):
             raise ValueError(f"The cost of a trial is a positive number, not {self.cost!r}.")
         _check_json(self.arguments, "arguments")
@@ -66,11 +70,11 @@ class Trial:
         return hash(self.key)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _again, (self.run, dict(self.arguments), self.recipe, self.cost)
+        return _again, (self.run, dict(self.arguments), self.recipe, self.cores, self.cost)
 
 
-def _again(run: str, arguments: dict[str, Any], recipe: int, cost: float) -> Trial:
-    return Trial(run=run, arguments=arguments, recipe=recipe, cost=cost)
+def _again(run: str, arguments: dict[str, Any], recipe: int, cores: int, cost: float) -> Trial:
+    return Trial(run=run, arguments=arguments, recipe=recipe, cores=cores, cost=cost)
 
 
 def _check_json(value: object, place: str) -> None:

@@ -26,6 +26,7 @@ class Run(msgspec.Struct, frozen=True, tag=True):
 
     key: str
     description: str
+    cores: int = 1
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):

@@ -28,6 +28,21 @@ _CUT = 2.0  # standard deviations at which a truncated normal distribution ends
 _SHRINKS = 0.87962566103423978  # what is left of its standard deviation
 
 
+class _DrawnLater(keras.initializers.Initializer):  # type: ignore[misc]
+    """Leaves zeros, since :func:`draw_weights` comes: JAX would compile a program for each shape that it draws."""
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> NDArray[Any]:
+        return np.zeros(shape, dtype or "float32")
+
+
+class _Glorot(_DrawnLater, keras.initializers.GlorotUniform):  # type: ignore[misc]
+    pass
+
+
+class _Uniform(_DrawnLater, keras.initializers.RandomUniform):  # type: ignore[misc]
+    pass
+
+
 def build(model: Description, input_shape: tuple[int, ...], classes: int, *, seed: int, learning_rate: float = 0.01) -> Any:
     """A compiled Keras model for samples of this shape: plain SGD, cross-entropy of its classes, accuracy.
 
@@ -120,17 +135,17 @@ def _ours(layers: list[list[Any]], input_shape: tuple[int, ...], classes: int) -
 
 def _parts(layer: list[Any], shape: tuple[int, ...], classes: int) -> list[Any]:
     """The Keras layers of one of ours."""
-    kind, kl = layer[0], keras.layers
+    kind, kl, drawn = layer[0], keras.layers, _Glorot()
     if kind == "flatten":
         return [kl.Flatten()]
     if kind == "dense":
-        return [kl.Dense(layer[1], activation="relu")]
+        return [kl.Dense(layer[1], activation="relu", kernel_initializer=drawn)]
     if kind == "classes":
-        return [kl.Dense(classes, activation="softmax")]
+        return [kl.Dense(classes, activation="softmax", kernel_initializer=drawn)]
     if kind == "pool":
         return [kl.MaxPooling2D(2)]
     if kind == "blur-pool":
-        blur = kl.DepthwiseConv2D(3, strides=2, padding="same", use_bias=False, trainable=False)
+        blur = kl.DepthwiseConv2D(3, strides=2, padding="same", use_bias=False, trainable=False, depthwise_initializer="zeros")
         return [kl.MaxPooling2D(2, strides=1), blur]
     if kind == "gap":
         return [kl.GlobalAveragePooling2D()]
@@ -140,10 +155,10 @@ def _parts(layer: list[Any], shape: tuple[int, ...], classes: int) -> list[Any]:
         return _local(layer[1], shape)
     if kind == "dense-map":
         made = (shape[0] - 2, shape[1] - 2, layer[1])
-        return [kl.Flatten(), kl.Dense(math.prod(made), activation="relu"), kl.Reshape(made)]
+        return [kl.Flatten(), kl.Dense(math.prod(made), activation="relu", kernel_initializer=drawn), kl.Reshape(made)]
     if layer[2] == "full":
-        return [kl.ZeroPadding2D(_FULL), kl.Conv2D(layer[1], 3, activation="relu")]
-    return [kl.Conv2D(layer[1], 3, padding=layer[2], activation="relu")]
+        return [kl.ZeroPadding2D(_FULL), kl.Conv2D(layer[1], 3, activation="relu", kernel_initializer=drawn)]
+    return [kl.Conv2D(layer[1], 3, padding=layer[2], activation="relu", kernel_initializer=drawn)]
 
 
 def _local(filters: int, shape: tuple[int, ...]) -> list[Any]:
@@ -157,14 +172,14 @@ def _local(filters: int, shape: tuple[int, ...]) -> list[Any]:
     places, taps = (rows - 2) * (columns - 2), 9 * channels
     limit = math.sqrt(6 / (taps + 9 * filters))
     return [
-        kl.DepthwiseConv2D(3, depth_multiplier=9, use_bias=False, trainable=False),
+        kl.DepthwiseConv2D(3, depth_multiplier=9, use_bias=False, trainable=False, depthwise_initializer="zeros"),
         kl.Reshape((1, 1, places * taps)),
         kl.Conv2D(
             places * filters,
             1,
             groups=places,
             activation="relu",
-            kernel_initializer=keras.initializers.RandomUniform(-limit, limit),
+            kernel_initializer=_Uniform(-limit, limit),
         ),
         kl.Reshape((rows - 2, columns - 2, filters)),
     ]

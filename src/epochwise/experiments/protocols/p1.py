@@ -9,7 +9,7 @@ import numpy as np
 from epochwise.experiments.arms import Arm, Difference, Runs, agreed, difference, planned, runs, span
 from epochwise.experiments.record import Chart, Experiment, Finding, Table, Verdict, band
 from epochwise.experiments.statistics import MARGIN, Interval, mean_interval, paired_interval, paired_p_value
-from epochwise.experiments.study import RATES, Study, final_validation
+from epochwise.experiments.study import Study, final_validation
 from epochwise.trials.trial import Result, Trial
 
 ID = "P1"
@@ -87,7 +87,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
             "Learning rates were chosen on validation images with one seed: "
             + "; ".join(_tried(study, arm, results) for arm in (first, second))
             + "."
-            + _at_the_edge(found[True]),
+            + _at_the_edge(study, found[True]),
         ),
     )
 
@@ -121,12 +121,13 @@ def _rates(pair: tuple[Runs, Runs]) -> str:
 
 
 def _tried(study: Study, arm: Arm, results: Mapping[str, Result]) -> str:
-    figures = (f"{rate:g} gave {100 * final_validation(results[arm.make(study.first_seed, rate).key]):.1f}" for rate in RATES)
+    found = {rate: results[arm.make(study.first_seed, rate).key] for rate in arm.rates(study)}
+    figures = (f"{rate:g} gave {100 * final_validation(result):.1f}" for rate, result in found.items())
     return f"{arm.title}: {', '.join(figures)} per cent"
 
 
-def _at_the_edge(pair: tuple[Runs, Runs]) -> str:
-    largest = [each.arm.title for each in reversed(pair) if each.rate == max(RATES)]
+def _at_the_edge(study: Study, pair: tuple[Runs, Runs]) -> str:
+    largest = [each.arm.title for each in reversed(pair) if each.rate == max(each.arm.rates(study))]
     return f" The best one is the largest that was tried for {' and '.join(largest)}." if largest else ""
 
 

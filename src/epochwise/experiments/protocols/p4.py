@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from epochwise.experiments.models import ours, title
 from epochwise.experiments.record import Chart, Check, Experiment, Finding, Table, Verdict, band
 from epochwise.experiments.statistics import MARGIN, Interval, difference_of, mean_interval, paired_interval, paired_p_value
-from epochwise.experiments.study import RATE, RATES, Study
+from epochwise.experiments.study import RATE, Study
 from epochwise.trials.trial import Result, Trial
 
 ID = "P4"
@@ -35,7 +36,8 @@ def plan(study: Study) -> list[Trial]:
     """Learning rates with the most images; then convolutions and locally connected layers with each number of images."""
     trials: dict[Trial, None] = {}
     for name in (SHARED, LOCAL):
-        trials |= dict.fromkeys(_trial(study, name, sizes(study)[-1], study.first_seed, rate) for rate in RATES)
+        make = partial(_tuning, study, name)
+        trials |= dict.fromkeys(make(rate) for rate in study.rates(make))
         for rate in {rate for rate in (RATE, _best_rate(study, name)) if rate is not None}:
             trials |= dict.fromkeys(_trial(study, name, count, seed, rate) for count in sizes(study) for seed in study.seeds)
     if _trains_dense(study):
@@ -116,8 +118,12 @@ def _dense(study: Study) -> Trial:
 
 
 def _best_rate(study: Study, name: str) -> float | None:
-    largest = sizes(study)[-1]
-    return study.best_rate(lambda rate: _trial(study, name, largest, study.first_seed, rate))
+    return study.best_rate(partial(_tuning, study, name))
+
+
+def _tuning(study: Study, name: str, rate: float) -> Trial:
+    """With the most images and the first seed."""
+    return _trial(study, name, sizes(study)[-1], study.first_seed, rate)
 
 
 def _accuracies(study: Study, name: str, results: Mapping[str, Result], *, best: bool) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from epochwise.experiments import canvas as on
 from epochwise.experiments.models import Description, ours, title
 from epochwise.experiments.record import Chart, Experiment, Finding, Line, Table, Verdict, band
 from epochwise.experiments.statistics import Interval, crossing, data_multiplier, mean_interval
-from epochwise.experiments.study import RATE, RATES, Study
+from epochwise.experiments.study import RATE, Study
 from epochwise.trials.trial import Result, Trial
 
 ID = "P9"
@@ -76,7 +77,8 @@ def plan(study: Study) -> list[Trial]:
     trials: dict[Trial, None] = {}
     for task in tasks(study):
         for model in arms(study):
-            trials |= dict.fromkeys(_trial(study, task, model, sizes(study)[-1], study.first_seed, rate) for rate in RATES)
+            make = partial(_tuning, study, task, model)
+            trials |= dict.fromkeys(make(rate) for rate in study.rates(make))
             for rate in _rates(study, task, model):
                 trials |= dict.fromkeys(
                     _trial(study, task, model, count, seed, rate) for count in sizes(study) for seed in seeds(study, model)
@@ -137,8 +139,12 @@ def _trial(study: Study, task: Task, model: Description, count: int, seed: int, 
 
 
 def _best_rate(study: Study, task: Task, model: Description) -> float | None:
-    largest = sizes(study)[-1]
-    return study.best_rate(lambda rate: _trial(study, task, model, largest, study.first_seed, rate))
+    return study.best_rate(partial(_tuning, study, task, model))
+
+
+def _tuning(study: Study, task: Task, model: Description, rate: float) -> Trial:
+    """With all images and the first seed."""
+    return _trial(study, task, model, sizes(study)[-1], study.first_seed, rate)
 
 
 def _rates(study: Study, task: Task, model: Description) -> Iterable[float]:
