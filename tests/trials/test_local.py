@@ -43,7 +43,8 @@ def test_one_that_keeps_several_cores_busy_runs_when_they_are_free(tmp_path):
     with Store(tmp_path / "trials.sqlite") as store:
         results = complete(trials, store, Local(2))
     spans = {key: (result.measured["began"], result.measured["ended"]) for key, result in results.items()}
-    assert len(spans) == len(trials) and all(begun < began < ended for began, ended in spans.values())
+    assert len(spans) == len(trials)
+    assert all(begun < began < ended for began, ended in spans.values())
     for wide in (trials[1], trials[3]):
         first, last = spans.pop(wide.key)
         assert all(ended <= first or began >= last for began, ended in spans.values())

@@ -80,7 +80,9 @@ _DECODER: msgspec.msgpack.Decoder[FromDriver] = msgspec.msgpack.Decoder(FromDriv
 
 
 class Cluster:
-    """Runs trials on Ray: each on as many cores as it keeps busy (or as the smallest node has), on whichever node is free; those of a node that dies run again elsewhere.
+    """Runs trials on Ray: each on as many cores as it keeps busy (or as the smallest node has), on whichever node is free.
+
+    Those of a node that dies run again elsewhere.
 
     Results have the same bits as here where the nodes' processors and libraries are the same.
 

@@ -1,7 +1,8 @@
 """The process that speaks to Ray: ``python -m epochwise.trials.driver DESCRIPTOR PARENT``, started by ``cluster.Cluster``.
 
-It hands every trial to Ray as a task that needs as many cores as it keeps busy, and passes on what comes back. Ray may end this process (it does when
-the head of the cluster is lost); the main process then hears the end of the connection, and has all that was passed on before.
+It hands every trial to Ray as a task that needs as many cores as it keeps busy, and passes on what comes back. Ray may end
+this process (it does when the head of the cluster is lost); the main process then hears the end of the connection, and has all
+that was passed on before.
 """
 
 from __future__ import annotations

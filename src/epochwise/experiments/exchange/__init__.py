@@ -16,7 +16,7 @@ from epochwise.trials.trial import Outcome
 
 COST_RUN = "epochwise.experiments.exchange:cost_of"
 EXCHANGE_RUN = "epochwise.experiments.exchange:exchange"
-RECIPE = 2
+RECIPE = 3
 OF_THE_QUESTION = {"mlp": "MLP 64-64", "cnn": "CNN 16-8", "mlp_233": "MLP 233-233", "lcn": "locally connected 16-8"}
 WELL_KNOWN = {"alexnet": "AlexNet", "resnet50": "ResNet50", "vgg16": "VGG16"}
 NAMES = {**OF_THE_QUESTION, **WELL_KNOWN}

@@ -18,8 +18,9 @@ from epochwise.experiments.models.keras import build
 
 _CLASSES = 10
 _IMAGENET = 1000
-_REPEATS = 5
-_LONG_ENOUGH = 2.0  # seconds after which no further step is timed
+_REPEATS = 20
+_LONG_ENOUGH = 1.5  # seconds after which no further call is timed
+_CALL_SECONDS, _MOST_STEPS = 0.05, 500
 
 
 def built(name: str) -> Any:
@@ -79,25 +80,33 @@ def counted(model: Any, batch_size: int) -> dict[str, Any]:
 
 
 def step_seconds(model: Any, batch_size: int) -> float:
-    """The shortest of some training steps of the engine on one core, of ``model.train_on_batch`` where it does not cover it."""
+    """Seconds of a training step of the engine on one core, of ``model.train_on_batch`` where it does not cover it.
+
+    The shortest of some calls, since others may be busy on this machine. A call makes so many steps that what is done once in
+    a call, which takes longer than a step of a small model, does not count.
+    """
     shape = model.input_shape[1:]
     x = np.random.default_rng(0).random((batch_size, *shape), np.float32)
     y = np.arange(batch_size, dtype=np.int32) % model.output_shape[-1]
     reading = read(model)[0]
     if reading is None:
         return _shortest(lambda: model.train_on_batch(x, y))
-    trainer = trainer_for(reading.network, reading.state(), threads=1)
-    order, rates, data = np.arange(batch_size, dtype=np.int64), np.full(1, 0.01, np.float32), Data(x, y)
-    return _shortest(lambda: trainer.train(data, order, batch_size, rates))
+    trainer, data = trainer_for(reading.network, reading.state(), threads=1), Data(x, y)
+
+    def steps(count: int) -> None:
+        order = np.tile(np.arange(batch_size, dtype=np.int64), count)
+        trainer.train(data, order, batch_size, np.full(count, 0.01, np.float32))
+
+    count = max(1, min(_MOST_STEPS, round(_CALL_SECONDS / _shortest(lambda: steps(1)))))
+    return _shortest(lambda: steps(count)) / count
 
 
-def _shortest(step: Any) -> float:
-    step()
+def _shortest(call: Any) -> float:
+    """Seconds, after a first call that is not counted."""
+    call()
     taken: list[float] = []
-    while len(taken) < _REPEATS or (sum(taken) < _LONG_ENOUGH / 10 and len(taken) < 20 * _REPEATS):
+    while not taken or (sum(taken) < _LONG_ENOUGH and len(taken) < _REPEATS):
         start = time.perf_counter()
-        step()
+        call()
         taken.append(time.perf_counter() - start)
-        if sum(taken) > _LONG_ENOUGH:
-            break
     return min(taken)

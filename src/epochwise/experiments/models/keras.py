@@ -28,18 +28,18 @@ _CUT = 2.0  # standard deviations at which a truncated normal distribution ends
 _SHRINKS = 0.87962566103423978  # what is left of its standard deviation
 
 
-class _DrawnLater(keras.initializers.Initializer):  # type: ignore[misc]
+class _DrawnLater(keras.initializers.Initializer):
     """Leaves zeros, since :func:`draw_weights` comes: JAX would compile a program for each shape that it draws."""
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> NDArray[Any]:
         return np.zeros(shape, dtype or "float32")
 
 
-class _Glorot(_DrawnLater, keras.initializers.GlorotUniform):  # type: ignore[misc]
+class _Glorot(_DrawnLater, keras.initializers.GlorotUniform):
     pass
 
 
-class _Uniform(_DrawnLater, keras.initializers.RandomUniform):  # type: ignore[misc]
+class _Uniform(_DrawnLater, keras.initializers.RandomUniform):
     pass
 
 
