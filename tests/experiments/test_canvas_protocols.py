@@ -143,6 +143,20 @@ def test_no_number_of_places_is_said_to_be_enough_if_none_was():
     assert experiment.verdict == "supported"
 
 
+def test_where_no_model_gets_there_nothing_is_said_of_cnns():
+    """That the dense model fails is no evidence for convolutions that fail as well."""
+
+    def nobody(arguments, generator):
+        found = moved({"dense": 99, "conv": 99, "cnn_16_64_gmp": 99})(arguments, generator)
+        if found["positions"]:
+            found["positions"][-1] = 0.3
+        return found
+
+    experiment, _ = made_up.judged(p8, made_up.study(users=True), nobody)
+    assert experiment.verdict == "undecided"
+    assert [each.verdict for each in experiment.further] == ["refuted", "refuted"]
+
+
 def learning(shift):
     """A world in which accuracy rises with the logarithm of the images, and each model is shifted along that axis."""
 

@@ -53,6 +53,34 @@ def _result(of, trial, accuracy, noise):
     )
 
 
+@pytest.mark.parametrize(
+    ("best", "tier", "tried"),
+    [
+        (0.03, "standard", [0.003, 0.01, 0.03, 0.1]),
+        (0.1, "standard", [0.003, 0.01, 0.03, 0.1, 0.3]),
+        (1.0, "standard", [0.003, 0.01, 0.03, 0.1, 0.3, 1.0]),
+        (1.0, "smoke", [0.003, 0.01, 0.03, 0.1]),
+    ],
+)
+def test_larger_learning_rates_are_tried_while_the_largest_does_best(best, tier, tried):
+    """One after another; a plan that supposes the most trains at least as many."""
+    of = made_up.study(tier)
+    most = len(p1.plan(dataclasses.replace(of, supposing=True)))
+    known, rounds = {}, 0
+    while missing := [trial for trial in p1.plan(of) if trial.key not in known]:
+        rounds += 1
+        for trial in missing:
+            known[trial.key] = made_up.result(trial, {"validation": made_up.rated(trial.arguments, best)}, {})
+        of = dataclasses.replace(of, known=known)
+    trials = p1.plan(of)
+    rates = {trial.arguments["learning_rate"] for trial in trials}
+    assert sorted(rates) == tried
+    chosen = min(best, max(tried))
+    assert sum(trial.arguments["learning_rate"] == chosen for trial in trials) == 2 * len(of.seeds_of(of.sizes.baseline_seeds))
+    assert len(trials) <= most
+    assert rounds == 2 + len(tried) - 4
+
+
 def rising(end, half=0.5):
     """An accuracy that comes near its end after some epochs."""
     return lambda epochs: end * epochs / (epochs + half)

@@ -81,15 +81,15 @@ MEASURED = {  # parameters, and milliseconds of a step that follow the MACs
 }
 
 
-def costs(cnn_milliseconds):
-    """Results of P10's trials."""
+def costs(cnn_milliseconds, exchanges=lambda size: size * 1e-9):
+    """Results of P10's trials; ``exchanges`` gives the seconds of a vector."""
     study = made_up.study()
     known = {}
     for trial in p10.plan(study):
         if trial.run == exchange.EXCHANGE_RUN:
             sizes = trial.arguments["sizes"]
             numbers = {"bytes": [4 * (size // 2) + 4 * (size - size // 2) for size in sizes]}
-            measured = {"seconds": [size * 1e-9 for size in sizes]}
+            measured = {"seconds": [exchanges(size) for size in sizes]}
         else:
             parameters, milliseconds = MEASURED[trial.arguments["model"]]
             if trial.arguments["model"] == "cnn":
@@ -115,6 +115,22 @@ def test_fewer_parameters_are_not_faster_where_time_goes_up():
     assert verdicts["P10.parameters"][1] < 1.0
     assert verdicts["P10.apart"] == ("undecided", 1.0)  # three pairs of seven models, all one way, are too few
     assert costs(0.5).verdict == "supported"
+
+
+@pytest.mark.parametrize(
+    ("exchanges", "verdict"),
+    [
+        (lambda size: 1e-9 * size, "supported"),
+        (lambda size: 0.9 - 1e-9 * size, "refuted"),
+        (lambda size: 1e-9 * size if size > 1e6 else 1e-3 - 1e-9 * size, "refuted"),
+        (lambda size: 1e-9 * size if size != 55_050 else 1e-2, "undecided"),
+    ],
+    ids=["in order", "the other way", "the small ones the other way", "one of seven late"],
+)
+def test_an_exchange_that_follows_parameters_somewhat_is_undecided(exchanges, verdict):
+    """Above 0.95 supported; within chance refuted; one noisy time of seven neither."""
+    (exchanged,) = (each for each in costs(6.0, exchanges).further if each.id == "P10.exchange")
+    assert exchanged.verdict == verdict, exchanged.estimate
 
 
 _RUN = """

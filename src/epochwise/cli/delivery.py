@@ -26,7 +26,10 @@ def deliver(record: AnyRecord, json: str | None, report: str | None, force: bool
     if report:
         from epochwise.reporting.html import page
 
-        write_output(report, page(record), force)
+        with Progress() as progress:
+            progress(0, 1, "drawing the page")
+            drawn_page = page(record)
+        write_output(report, drawn_page, force)
 
 
 def deliver_measured(

@@ -126,6 +126,7 @@ def run(request: Request, progress: Progress | None = None) -> Evidence:
         extra = [keras for _, keras in pairs]
         study, failures = _completed(study, active, extra, store, runner, tell)
         notes = (*study.notes, *store.notes)
+    tell(1, 1, "judging")
     experiments = _judged(study, protocols, refused, failures)
     passed = any(each.id == CONTROL and each.verdict == "supported" for each in experiments)
     everything = [trial for trial in (*_trials(active, study), *extra) if trial.key in study.known]
