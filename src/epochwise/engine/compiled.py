@@ -14,6 +14,7 @@ from epochwise.engine.library import library_for
 from epochwise.engine.network import Float32, Network, State, Sums
 from epochwise.engine.plan import Program, program
 from epochwise.engine.planner import Plan, plan
+from epochwise.engine.stages.alike import alike
 from epochwise.engine.stages.planning import Planning
 from epochwise.engine.target import this_target
 from epochwise.engine.trainer import Data
@@ -130,7 +131,7 @@ class CompiledTrainer:
             made = plan(
                 self._network, self._library.target, batch_size, threads, weighted=kind.weighted, bytes_in=kind.bytes_in
             )
-            addresses = self._library.load(made.variants, self._progress)
+            addresses = self._library.load(made.variants, self._progress, lambda: alike(made.variants, self._library.target))
             self._ready[kind] = _Ready(
                 made,
                 training=program(made.training, addresses),

@@ -55,39 +55,53 @@ class Library:
         """Those of them that are not loaded yet."""
         return [variant for variant in dict.fromkeys(variants) if variant not in self._addresses]
 
-    def load(self, variants: Iterable[Variant], progress: Callable[[int, int], None] | None = None) -> dict[Variant, int]:
+    def load(
+        self,
+        variants: Iterable[Variant],
+        progress: Callable[[int, int], None] | None = None,
+        alike: Callable[[], Iterable[Variant]] = tuple,
+    ) -> dict[Variant, int]:
         """The addresses of these kernels; what is missing is read from disk or compiled.
 
         Args:
             variants: which.
+            alike: gives others that are likely to be needed later: they are compiled and kept, too, if any of these had to be.
             progress: is told how many are done, and of how many, before each and at the end. What it raises ends the loading;
                 what was loaded stays.
         """
         wanted = list(dict.fromkeys(variants))
         if self.missing(wanted):
             with self._compiling:
-                self._load(self.missing(wanted), progress)
+                self._load(self.missing(wanted), progress or (lambda done, total: None), alike)
         return {variant: self._addresses[variant] for variant in wanted}
 
-    def _load(self, missing: list[Variant], progress: Callable[[int, int], None] | None) -> None:
+    def _load(
+        self, missing: list[Variant], progress: Callable[[int, int], None], alike: Callable[[], Iterable[Variant]]
+    ) -> None:
+        later: list[Variant] = []
         for number, variant in enumerate(missing):
-            if progress is not None:
-                progress(number, len(missing))
-            self._addresses[variant] = self._link(self._object(variant))
-        if missing and progress is not None:
-            progress(len(missing), len(missing))
+            progress(number, len(missing) + len(later))
+            compiled, new = self._object(variant)
+            if new and not later:
+                later = [other for other in alike() if other not in missing and other not in self._addresses]
+            self._addresses[variant] = self._link(compiled)
+        for number, variant in enumerate(later, start=len(missing)):
+            progress(number, len(missing) + len(later))
+            self._object(variant)
+        progress(len(missing) + len(later), len(missing) + len(later))
 
-    def _object(self, variant: Variant) -> bytes:
+    def _object(self, variant: Variant) -> tuple[bytes, bool]:
+        """The machine code of a kernel, and whether it is new on disk."""
         assembly = variant.assembly()
         about = "\n".join((assembly, self.target.cpu, self.target.features, llvmlite.__version__))
         path = folder() / f"{hashlib.sha256(about.encode()).hexdigest()[:40]}.o"
         kept = _read(path)
-        if kept is None:
-            kept = self._compile(assembly)
-            self._keep(path, kept)
-        return kept
+        if kept is not None:
+            return kept, False
+        compiled = self._compile(assembly)
+        return compiled, self._keep(path, compiled)
 
-    def _keep(self, path: Path, compiled: bytes) -> None:
+    def _keep(self, path: Path, compiled: bytes) -> bool:
         """Write machine code to disk; where that is not possible, it is compiled again next time, which is said once."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +110,8 @@ class Library:
             if not self._complained:
                 self._complained = True
                 warnings.warn(_not_kept(path.parent, error), RuntimeWarning, stacklevel=2)
+            return False
+        return True
 
     def _compile(self, assembly: str) -> bytes:
         module = llvm.parse_assembly(assembly)

@@ -24,6 +24,7 @@ from jax.interpreters import partial_eval
 
 from epochwise.errors import TracingError
 from epochwise.tracing.batches.jax import kept_apart
+from epochwise.tracing.calls.keras import patched
 from epochwise.tracing.graphs.jax import MARK, JaxprReader, Place, seen_in, variables_of
 from epochwise.tracing.keras import StepHooks, intercept, owner_of_weights, prepare, step_message, unchanged
 from epochwise.tracing.recorder import LayerRecorder, TraceBuilder
@@ -56,7 +57,7 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
     )
     state = tuple([_abstract(variable.value) for variable in variables] for variables in lists)
     data = keras.tree.map_structure(lambda spec: jax.ShapeDtypeStruct(spec.shape, spec.dtype), (x_spec, y_spec))
-    with unchanged(model), intercept(model, recorder, hooks), kept_apart(hooks.step):
+    with unchanged(model), intercept(model, recorder, hooks), kept_apart(hooks.step), _in_place():
         try:
             closed = jax.make_jaxpr(hooks.watched(model.train_step))(state, data)
         except Exception as error:
@@ -73,6 +74,25 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
     gradients = {id(variable): reader.marks[mark] for variable, mark in hooks.gradients_of if mark in reader.marks}
     _add_weights(model, reader.builder, number_of, lists[0], gradients)
     return reader.builder.finish(reader.results)
+
+
+@contextlib.contextmanager
+def _in_place() -> Iterator[None]:
+    """What is jitted by itself inside the step (most of ``jax.numpy``) is traced where it is called, and loops stay loops.
+
+    Traced apart, such a function's jaxpr is made, differentiated and transposed by itself, which for a small model is a third
+    of the time of a trace. The operations are the same.
+    """
+    with contextlib.ExitStack() as opened:
+        for name in ("scan", "while_loop", "fori_loop", "map", "cond", "switch"):
+            opened.enter_context(patched(jax.lax, name, _as_it_is))
+        opened.enter_context(jax.disable_jit())
+        yield
+
+
+def _as_it_is(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    with jax.disable_jit(False):  # or JAX would go through a loop in Python
+        return original(*args, **kwargs)
 
 
 def _abstract(array: Any) -> jax.ShapeDtypeStruct:

@@ -13,6 +13,7 @@ from epochwise.engine.forms import Form
 from epochwise.engine.kernels import gradients, moves, products
 from epochwise.engine.network import Convolution, Float32, Pair
 from epochwise.engine.plan import floats
+from epochwise.engine.stages.alike import convolution_gradient_rows
 from epochwise.engine.stages.borders import Bordered, border, clear_target, frame, hand_on
 from epochwise.engine.stages.copies import aligned
 from epochwise.engine.stages.planning import Planning, Tensor
@@ -26,9 +27,6 @@ _MORE_PIXELS = 1.4
 
 _SPARE_REGISTERS = 7
 """Vector registers left free where a tile of taps fills the others."""
-
-_ROWS = {1: 8, 2: 8, 3: 6, 4: 6}
-"""Rows of a register tile of the gradient of the kernel, by its vectors."""
 
 
 @dataclass(slots=True)
@@ -163,7 +161,7 @@ def _plain_backward(c: _Convolution, relu: bool) -> None:
         kernel = planning.weights[operation.kernel]
         lanes = _lanes(c, c.filters)
         vectors, _ = planning.tile(c.filters // lanes, prod(c.out))
-        rows = min(_ROWS[vectors], len(c.window.inputs))
+        rows = min(convolution_gradient_rows(vectors), len(c.window.inputs))
         for group in range(c.groups):
             planning.add_backward(
                 gradients.convolution_gradient(lanes=lanes, rows=rows, vectors=vectors),

@@ -7,11 +7,9 @@ from epochwise.engine.forms import Packed
 from epochwise.engine.kernels import gradients, moves, products
 from epochwise.engine.network import Dense, Float32
 from epochwise.engine.plan import floats
+from epochwise.engine.stages.alike import dense_gradient_rows
 from epochwise.engine.stages.copies import aligned
 from epochwise.engine.stages.planning import Planning, Tensor, weights_of
-
-_ROWS = {1: 8, 2: 8, 3: 4, 4: 4}
-"""Rows of a register tile of the gradient of the kernel, by its vectors."""
 
 _TOGETHER = 16
 """Rows of the kernel that one thread updates together: whole tiles, and whole blocks where the kernel is turned."""
@@ -121,7 +119,7 @@ def _backward(planning: Planning, operation: Dense, x: Tensor, y: Tensor, relu: 
         }
         vectors = planning.tile(outputs // lanes, rows)[0]
         shared = operation.kernel in planning.trained
-        variant = gradients.dense_gradient(lanes=lanes, inputs=_ROWS[vectors], vectors=vectors, add=shared)
+        variant = gradients.dense_gradient(lanes=lanes, inputs=dense_gradient_rows(vectors), vectors=vectors, add=shared)
         alone = not shared and _readers(planning, operation.kernel) == 1
         if not (alone and planning.train_at_once(operation.kernel, variant, given, inputs, _TOGETHER)):
             planning.slice_gradients.append(Call(variant, given, inputs, _TOGETHER))

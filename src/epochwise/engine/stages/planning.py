@@ -17,7 +17,8 @@ from epochwise.engine.kernels import elementwise, gradients, moves, updates
 from epochwise.engine.kernels.rows import SUMS
 from epochwise.engine.network import Float32, Network, Operation, Optimizer, Shape, Weight
 from epochwise.engine.plan import floats
-from epochwise.engine.target import MANY, Target
+from epochwise.engine.stages.alike import forward_rows
+from epochwise.engine.target import Target
 
 
 @dataclass(slots=True)
@@ -229,9 +230,8 @@ class Planning:
     def tile(self, vectors_in_all: int, rows_of_sample: int) -> tuple[int, int]:
         """Vectors and rows of a register tile: as many accumulators as hide a multiplication's delay, few loads for each."""
         share = -(-self.batch // self.threads) * rows_of_sample
-        many = self.target.registers == MANY
-        vectors = next(v for v in ((4, 3, 2, 1) if many else (2, 3, 1)) if vectors_in_all % v == 0)
-        rows = {4: 4, 3: 5, 2: 8, 1: 8} if many else {3: 4, 2: 6, 1: 8}
+        rows = forward_rows(self.target)
+        vectors = next(v for v in rows if vectors_in_all % v == 0)
         return vectors, min(rows[vectors], share)
 
     def slices_of(self, packed: Packed) -> int:

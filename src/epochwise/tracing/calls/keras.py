@@ -6,6 +6,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -55,12 +56,12 @@ def layers_named(model: Any) -> Iterator[None]:
 
 
 class _Patch:
-    """One entry point of Keras that goes through wrappers while any is open: the newest of the thread that calls it.
+    """One method or function that goes through wrappers while any is open: the newest of the thread that calls it.
 
     Several models may be traced or trained at once, each in a thread of its own, and none may see the others' calls.
     """
 
-    def __init__(self, owner: type, name: str) -> None:
+    def __init__(self, owner: type | ModuleType, name: str) -> None:
         self._owner = owner
         self._name = name
         self._original = original = getattr(owner, name)
@@ -68,27 +69,34 @@ class _Patch:
         self.wrappers: dict[int, list[Callable[..., Any]]] = {}
 
         @functools.wraps(original)
-        def entry(this: Any, *args: Any, **kwargs: Any) -> Any:
+        def entry(*args: Any, **kwargs: Any) -> Any:
             open_here = self.wrappers.get(threading.get_ident())
-            return open_here[-1](original, this, *args, **kwargs) if open_here else original(this, *args, **kwargs)
+            return open_here[-1](original, *args, **kwargs) if open_here else original(*args, **kwargs)
 
-        type.__setattr__(owner, name, entry)
+        self._put(entry)
 
     def remove(self) -> None:
         """Put the entry point back as it was."""
-        if self._kept is None:
+        if self._kept is not None:
+            self._put(self._kept)
+        elif isinstance(self._owner, type):
             type.__delattr__(self._owner, self._name)
-        else:
-            type.__setattr__(self._owner, self._name, self._kept)
+
+    def _put(self, entry: Any) -> None:
+        # Keras's classes have a __setattr__ of their own.
+        (type.__setattr__ if isinstance(self._owner, type) else setattr)(self._owner, self._name, entry)
 
 
-_PATCHES: dict[tuple[type, str], _Patch] = {}
+_PATCHES: dict[tuple[type | ModuleType, str], _Patch] = {}
 _PATCHES_LOCK = threading.Lock()
 
 
 @contextlib.contextmanager
-def patched(owner: type, name: str, around: Callable[..., Any]) -> Iterator[None]:
-    """Let this thread's calls of ``owner.name`` go through ``around(original, self, *args, **kwargs)``; undone afterwards."""
+def patched(owner: type | ModuleType, name: str, around: Callable[..., Any]) -> Iterator[None]:
+    """Let this thread's calls of ``owner.name`` go through ``around(original, *args, **kwargs)``; undone afterwards.
+
+    The first argument of a method is its object.
+    """
     thread = threading.get_ident()
     with _PATCHES_LOCK:
         patch = _PATCHES.get((owner, name))
