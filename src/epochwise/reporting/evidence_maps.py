@@ -34,8 +34,9 @@ def rows_of(maps: Sequence[PositionMap]) -> list[list[PositionMap]]:
     """Maps that belong side by side: trained in one place; those that were trained everywhere stand with the row before."""
     rows: list[list[PositionMap]] = []
     for found in maps:
-        alike = rows and (found.trained_at is None or found.trained_at == rows[-1][0].trained_at)
-        if alike and found.offsets == rows[-1][0].offsets:
+        before = rows[-1][0] if rows else None
+        alike = before is not None and (found.trained_at, found.offsets) == (before.trained_at, before.offsets)
+        if alike or (before is not None and found.trained_at is None):
             rows[-1].append(found)
         else:
             rows.append([found])
@@ -74,7 +75,7 @@ def drawn_maps(maps: Sequence[PositionMap], width: int) -> RenderableType:
     highest = best(maps)
     parts: list[RenderableType] = [_scale(maps, highest)]
     for row in rows_of(maps):
-        columns = max(LEAST_COLUMNS, len(row[0].offsets) + 2)
+        columns = max(LEAST_COLUMNS, *(len(found.offsets) + 2 for found in row))
         fit = max(1, (width + GAP) // (columns + GAP))
         for start in range(0, len(row), fit):
             parts += [Text(""), _row(row[start : start + fit], columns, highest)]

@@ -119,7 +119,7 @@ def _gap(shuffled: bool, gap: Interval, seeds: int, trials: int) -> Finding:
         unit="accuracy points, CNN minus MLP",
         seeds=seeds,
         trials=trials // 3,
-        sentence=f"With {places} the CNN is {100 * gap.estimate:+.1f} points from the MLP "
+        sentence=f"With {places} the CNN's accuracy minus the MLP's is {100 * gap.estimate:+.1f} points "
         f"[{100 * gap.low:.1f}, {100 * gap.high:.1f}]; {100 * published:+.1f} is published.",
     )
 

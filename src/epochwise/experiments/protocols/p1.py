@@ -73,8 +73,8 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         unit=f"accuracy points, {name}",
         seeds=count,
         trials=trials,
-        sentence=f"After {epochs} epochs {second.title} is {span(usual.interval)} points from {first.title} at learning rate "
-        f"0.01, and {span(tuned.interval)} with the best rate of each ({_rates(found[True])}).",
+        sentence=f"After {epochs} epochs the accuracy of {second.title} minus that of {first.title} is {span(usual.interval)} "
+        f"points at learning rate 0.01, and {span(tuned.interval)} with the best rate of each ({_rates(found[True])}).",
         further=(
             _further(study, "best-rate", found[True], tuned, trials),
             *_early(study, found[False], trials),

@@ -140,15 +140,16 @@ def _sentence(pair: Pair, level: float, ratios: Mapping[str, Ratio], equal: Inte
     seconds, macs = ratios["seconds"], ratios["MACs"].interval
     if math.isfinite(seconds.interval.estimate):
         began = (
-            f"To reach {100 * level:.1f} per cent {second} needs {_times(seconds.interval)} the seconds of {first}, and "
-            f"{_times(macs)} the MACs"
+            f"To reach {100 * level:.1f} per cent {second} needs {_times(seconds.interval)} times the seconds of {first}, and "
+            f"{_times(macs)} times the MACs"
         )
     else:
         began = (
             f"{100 * level:.1f} per cent was reached by {100 * seconds.first_reached:.0f} per cent of the runs of {second} and "
             f"{100 * seconds.second_reached:.0f} per cent of those of {first}"
         )
-    return f"{began} (best learning rate of each). After equal seconds it is {span(equal)} points from {first}."
+    after = f"After equal seconds its accuracy minus that of {first} is {span(equal)} points."
+    return f"{began} (best learning rate of each). {after}"
 
 
 def _further(pair: Pair, equal: Interval, best: bool, trials: int) -> Finding:

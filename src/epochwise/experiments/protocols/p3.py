@@ -154,8 +154,8 @@ def _pair(study: Study, found: Mapping[bool, Mapping[str, Runs]], one: str, othe
         unit="accuracy points",
         seeds=len(study.seeds),
         trials=trials,
-        sentence=f"With about as many {what}, {arms[one].arm.title} is {span(usual)} points from {arms[other].arm.title} (best "
-        f"learning rate of each: {span(tuned)}).",
+        sentence=f"With about as many {what}, the accuracy of {arms[one].arm.title} minus that of {arms[other].arm.title} is "
+        f"{span(usual)} points (best learning rate of each: {span(tuned)}).",
     )
 
 

@@ -187,8 +187,8 @@ def _below(study: Study, found: Mapping[bool, tuple[Found, ...]], trials: int) -
         agreed(*verdicts),
         apart[False],
         trials,
-        f"With pixels in another order {second} is {span(apart[False])} points from {first} (best learning rates: "
-        f"{span(apart[True])}).",
+        f"With pixels in another order the accuracy of {second} minus that of {first} is {span(apart[False])} points (best "
+        f"learning rates: {span(apart[True])}).",
     )
 
 

@@ -142,8 +142,11 @@ def arms(study: Study) -> list[Arm]:
     wide, narrow = on.large(study), on.small(study)
     pooled = [ours(name) for name in study.sizes.canvas_pooled]
     return [
-        *(Arm(model, wide, place, exact=True) for place in (wide.corner, wide.centre) for model in study.models),
-        *(Arm(model, wide, place) for place in (wide.corner, wide.centre) for model in pooled),
+        *(
+            Arm(model, wide, place, exact=model in study.models)
+            for place in (wide.corner, wide.centre)
+            for model in (*study.models, *pooled)
+        ),
         *(Arm(model, narrow, narrow.corner) for model in study.models),
     ]
 
@@ -199,9 +202,9 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         further=tuple(further),
         checks=p6_checks.checks(study, wide, [(arm, _trials(study, arm, results)) for arm in arms(study) if arm.exact]),
         maps=(
-            *(_map(each) for each in found.values()),
+            *(_map(each, "" if each.arm.canvas == wide else f" on {narrow.side} x {narrow.side}") for each in found.values()),
             PositionMap(
-                arm=f"{title(study.models[1])} from everywhere",
+                arm=title(study.models[1]),
                 trained_at=None,
                 offsets=wide.offsets,
                 accuracy=_rows(ceiling.mean(axis=0)),
@@ -272,9 +275,9 @@ def _told(found: Outcome) -> str:
     return "" if found.learnt else " It did not learn enough where it was trained for this to mean anything."
 
 
-def _map(found: Outcome) -> PositionMap:
+def _map(found: Outcome, canvas: str) -> PositionMap:
     return PositionMap(
-        arm=title(found.arm.model),
+        arm=title(found.arm.model) + canvas,
         trained_at=found.arm.place,
         offsets=found.arm.canvas.offsets,
         accuracy=_rows(found.maps.mean(axis=0)),
