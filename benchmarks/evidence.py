@@ -25,8 +25,8 @@ from records import write
 
 RUN = "epochwise.experiments.training:train"
 BATCH = 32
-STEPS, EPOCHS = 200, 4
-SLOW = {"lcn": 10}
+STEPS, EPOCHS = 100, 3
+SLOW = {"lcn": 5}
 """Steps of an epoch of models whose step takes a framework long."""
 
 

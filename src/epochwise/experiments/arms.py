@@ -21,7 +21,7 @@ from epochwise.experiments.statistics import (
     paired_p_value,
     probability_above,
 )
-from epochwise.experiments.study import RATE, Study, run_accuracy
+from epochwise.experiments.study import RATE, Study, Tuning, run_accuracy
 from epochwise.experiments.training import unpacked
 from epochwise.trials.trial import Result, Trial
 
@@ -47,20 +47,24 @@ class Arm:
 
     def rates(self, study: Study) -> tuple[float, ...]:
         """Learning rates to try by now."""
-        return study.rates(lambda rate: self.make(study.first_seed, rate))
+        return study.rates(self.tuning(study))
 
     def best_rate(self, study: Study) -> float | None:
         """Its best learning rate, ``None`` while that is not known."""
-        return study.best_rate(lambda rate: self.make(study.first_seed, rate))
+        return study.best_rate(self.tuning(study))
+
+    def tuning(self, study: Study) -> Tuning:
+        """Gives the trials that its learning rate is chosen by."""
+        return lambda rate: [self.make(seed, rate) for seed in study.tuning_seeds(moving=False)]
 
 
 def planned(study: Study, arms: Iterable[Arm], seeds: Iterable[int]) -> list[Trial]:
-    """All trials of some arms that can be named by now: Keras's rate, the other rates with one seed, and the best rate."""
+    """All trials of some arms that can be named by now: Keras's rate, the other rates, and the best rate."""
     trials: dict[Trial, None] = {}
     seeds = list(seeds)
     for arm in arms:
         trials |= dict.fromkeys(arm.make(seed, RATE) for seed in seeds)
-        trials |= dict.fromkeys(arm.make(study.first_seed, rate) for rate in arm.rates(study))
+        trials |= dict.fromkeys(study.tuned(arm.tuning(study)))
         best = arm.best_rate(study)
         if best is not None:
             trials |= dict.fromkeys(arm.make(seed, best) for seed in seeds)

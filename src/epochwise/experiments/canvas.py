@@ -130,9 +130,8 @@ def training(
 
 
 def tunings(study: Study, model: Description, canvas: Canvas, places: Sequence[Place]) -> list[Trial]:
-    """The same training with one seed at each learning rate, only to see how it does on validation images."""
-    make = partial(_tuning, study, model, canvas, places)
-    return [make(rate) for rate in study.rates(make, study.sizes.canvas_rates)]
+    """The same training at each learning rate, only to see how it does on validation images."""
+    return study.tuned(partial(_tuning, study, model, canvas, places), study.sizes.canvas_rates)
 
 
 def best_rate(study: Study, model: Description, canvas: Canvas, places: Sequence[Place]) -> float | None:
@@ -140,18 +139,21 @@ def best_rate(study: Study, model: Description, canvas: Canvas, places: Sequence
     return study.best_rate(partial(_tuning, study, model, canvas, places), study.sizes.canvas_rates)
 
 
-def _tuning(study: Study, model: Description, canvas: Canvas, places: Sequence[Place], rate: float) -> Trial:
+def _tuning(study: Study, model: Description, canvas: Canvas, places: Sequence[Place], rate: float) -> list[Trial]:
     steps = study.steps(study.sizes.canvas_epochs, samples(study))
-    return study.trial(
-        model,
-        seed=study.first_seed,
-        steps=steps,
-        rate=rate,
-        samples=samples(study),
-        view=_view(canvas, places),
-        validate_every=max(1, steps // 5),
-        test_images=_TUNING_IMAGES,
-    )
+    return [
+        study.trial(
+            model,
+            seed=seed,
+            steps=steps,
+            rate=rate,
+            samples=samples(study),
+            view=_view(canvas, places),
+            validate_every=max(1, steps // 5),
+            test_images=_TUNING_IMAGES,
+        )
+        for seed in study.tuning_seeds(moving=len(places) > 1)
+    ]
 
 
 def accuracy_map(result: Result, canvas: Canvas) -> np.ndarray:

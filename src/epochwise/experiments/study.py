@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,7 +18,10 @@ BATCH = 32
 RATE = 0.01
 """Keras's own learning rate of SGD, at which every protocol is judged first."""
 RATES = (0.003, 0.01, 0.03, 0.1)
-"""What is tried for each arm, with one seed, on validation samples."""
+"""What is tried for each arm, on validation samples."""
+Tuning: TypeAlias = Callable[[float], Sequence[Trial]]
+"""Gives the trials that say how good a learning rate is, a seed each."""
+
 LARGER_RATES = (0.3, 1.0)
 """What is tried after that, one by one, while the largest does best."""
 
@@ -48,6 +51,7 @@ class Sizes:
         canvas_epochs: of P6 and P8.
         canvas_rates: learning rates that P6 and P8 try first.
         largest_rate: up to which larger ones are tried, while the largest does best.
+        moving_tuning_seeds: with which learning rates are chosen where the object's place changes from image to image.
         canvas_pooled: models with a pooled head in P6.
         position_images: test images at each place of P6 and P8.
         places_per_side: of P8; their squares are numbers of places.
@@ -72,6 +76,7 @@ class Sizes:
     canvas_epochs: int
     canvas_rates: tuple[float, ...]
     largest_rate: float
+    moving_tuning_seeds: int
     canvas_pooled: tuple[str, ...]
     position_images: int
     places_per_side: tuple[int, ...]
@@ -97,6 +102,7 @@ _STANDARD = Sizes(
     canvas_epochs=10,
     canvas_rates=(0.03, 0.1, 0.3),
     largest_rate=1.0,
+    moving_tuning_seeds=3,
     canvas_pooled=("cnn_16_64_gap", "cnn_16_64_gmp", "cnn_16_64_gmp_full"),
     position_images=500,
     places_per_side=(1, 2, 4, 8, 15),
@@ -122,6 +128,7 @@ TIERS: dict[str, Sizes] = {
         canvas_epochs=5,
         canvas_rates=(0.1, 0.3),
         largest_rate=0.1,
+        moving_tuning_seeds=1,
         canvas_pooled=("cnn_16_64_gmp",),
         position_images=50,
         places_per_side=(1, 4, 15),
@@ -315,11 +322,15 @@ class Study:
             "view": None if view is None else dict(view),
         }
 
-    def rates(self, make: Callable[[float], Trial], first: Sequence[float] = RATES) -> tuple[float, ...]:
+    def tuning_seeds(self, moving: bool) -> range:
+        """Seeds with which a learning rate is chosen: more where the object's place changes, since trainings may fail there."""
+        return self.seeds_of(self.sizes.moving_tuning_seeds if moving else 1)
+
+    def rates(self, make: Tuning, first: Sequence[float] = RATES) -> tuple[float, ...]:
         """Learning rates to try by now: the first ones, and whenever the largest of them does best, the next larger one.
 
         Args:
-            make: gives the trial of a learning rate, which must validate.
+            make: gives the trials of a learning rate, which must validate.
             first: those that are tried in any case, the largest one last.
         """
         tried = list(first)
@@ -331,8 +342,12 @@ class Study:
                 tried.append(larger)
         return tuple(tried)
 
-    def best_rate(self, make: Callable[[float], Trial], first: Sequence[float] = RATES) -> float | None:
-        """The learning rate with the best validation accuracy at the end; ``None`` while that is not known.
+    def tuned(self, make: Tuning, first: Sequence[float] = RATES) -> list[Trial]:
+        """The trials of all learning rates to try by now; arguments as of :meth:`rates`."""
+        return [trial for rate in self.rates(make, first) for trial in make(rate)]
+
+    def best_rate(self, make: Tuning, first: Sequence[float] = RATES) -> float | None:
+        """The learning rate with the best validation accuracy at the end, on average; ``None`` while that is not known.
 
         Args:
             make: see :meth:`rates`.
@@ -341,11 +356,14 @@ class Study:
         best = self._best(make, self.rates(make, first))
         return max(first) if best is None and self.supposing else best
 
-    def _best(self, make: Callable[[float], Trial], rates: Sequence[float]) -> float | None:
-        found = {rate: self.known.get(make(rate).key) for rate in rates}
-        if any(result is None for result in found.values()):
-            return None
-        accuracies = {rate: final_validation(result) for rate, result in found.items() if result is not None}
+    def _best(self, make: Tuning, rates: Sequence[float]) -> float | None:
+        accuracies: dict[float, float] = {}
+        for rate in rates:
+            found = [self.known.get(trial.key) for trial in make(rate)]
+            known = [final_validation(result) for result in found if result is not None]
+            if len(known) < len(found):
+                return None
+            accuracies[rate] = float(np.mean(known))
         return max(accuracies, key=lambda rate: accuracies[rate])
 
 

@@ -36,8 +36,7 @@ def plan(study: Study) -> list[Trial]:
     """Learning rates with the most images; then convolutions and locally connected layers with each number of images."""
     trials: dict[Trial, None] = {}
     for name in (SHARED, LOCAL):
-        make = partial(_tuning, study, name)
-        trials |= dict.fromkeys(make(rate) for rate in study.rates(make))
+        trials |= dict.fromkeys(study.tuned(partial(_tuning, study, name)))
         for rate in {rate for rate in (RATE, _best_rate(study, name)) if rate is not None}:
             trials |= dict.fromkeys(_trial(study, name, count, seed, rate) for count in sizes(study) for seed in study.seeds)
     if _trains_dense(study):
@@ -121,9 +120,9 @@ def _best_rate(study: Study, name: str) -> float | None:
     return study.best_rate(partial(_tuning, study, name))
 
 
-def _tuning(study: Study, name: str, rate: float) -> Trial:
-    """With the most images and the first seed."""
-    return _trial(study, name, sizes(study)[-1], study.first_seed, rate)
+def _tuning(study: Study, name: str, rate: float) -> list[Trial]:
+    """With the most images."""
+    return [_trial(study, name, sizes(study)[-1], seed, rate) for seed in study.tuning_seeds(moving=False)]
 
 
 def _accuracies(study: Study, name: str, results: Mapping[str, Result], *, best: bool) -> np.ndarray:

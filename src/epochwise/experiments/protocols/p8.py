@@ -102,7 +102,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         ),
         notes=(
             f"{on.samples(study):,} images, {study.sizes.canvas_epochs} epochs, whatever the number of places. Learning rates "
-            "were chosen with the object at all places, on validation images, with one seed: "
+            f"were chosen with the object at all places, on validation images, {len(study.tuning_seeds(moving=True))} seeds: "
             + "; ".join(f"{on.best_rate(study, model, canvas, canvas.places):g} for {title(model)}" for model in arms(study))
             + ".",
             f"The worst of {len(canvas.places)} places is partly bad luck with {study.sizes.position_images:,} images at each, "

@@ -77,8 +77,7 @@ def plan(study: Study) -> list[Trial]:
     trials: dict[Trial, None] = {}
     for task in tasks(study):
         for model in arms(study):
-            make = partial(_tuning, study, task, model)
-            trials |= dict.fromkeys(make(rate) for rate in study.rates(make))
+            trials |= dict.fromkeys(study.tuned(partial(_tuning, study, task, model)))
             for rate in _rates(study, task, model):
                 trials |= dict.fromkeys(
                     _trial(study, task, model, count, seed, rate) for count in sizes(study) for seed in seeds(study, model)
@@ -111,7 +110,8 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         notes=(
             f"{study.sizes.efficiency_steps:,} steps whatever the number of images. The weights with the best accuracy on "
             f"{study.data.validation:,} validation images are tested, which is more than the smallest sets have to train on; "
-            "it helps all arms alike. Learning rates were chosen with all images and one seed: "
+            "it helps all arms alike. Learning rates were chosen with all images, by the mean over "
+            f"{len(study.tuning_seeds(moving=True))} seeds where the object lies anywhere, and with one seed else: "
             + "; ".join(
                 f"{_best_rate(study, task, model):g} for {title(model)} on {task.text}"
                 for task in (centred, anywhere)
@@ -142,9 +142,10 @@ def _best_rate(study: Study, task: Task, model: Description) -> float | None:
     return study.best_rate(partial(_tuning, study, task, model))
 
 
-def _tuning(study: Study, task: Task, model: Description, rate: float) -> Trial:
-    """With all images and the first seed."""
-    return _trial(study, task, model, sizes(study)[-1], study.first_seed, rate)
+def _tuning(study: Study, task: Task, model: Description, rate: float) -> list[Trial]:
+    """With all images."""
+    moving = task.view is not None
+    return [_trial(study, task, model, sizes(study)[-1], seed, rate) for seed in study.tuning_seeds(moving)]
 
 
 def _rates(study: Study, task: Task, model: Description) -> Iterable[float]:
