@@ -1,4 +1,4 @@
-"""Puts the findings of the newest kept record of experiments into docs/answer.md, between their marks.
+"""Puts the findings of the newest kept record of experiments into docs/answer.md and the README, between their marks.
 
     python scripts/answer.py            # say whether they are in order
     python scripts/answer.py --write
@@ -18,7 +18,8 @@ from epochwise.experiments.kept import kept
 from epochwise.experiments.record import Evidence, Finding
 from epochwise.files import write_text
 
-PAGE = Path(__file__).parents[1] / "docs" / "answer.md"
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "docs" / "answer.md", ROOT / "README.md")
 MARKED = re.compile(r"(<!-- (?P<name>verdicts|P\d+[\w.-]*) -->\n).*?(<!-- /(?P=name) -->)", re.DOTALL)
 
 
@@ -42,10 +43,11 @@ def filled(text: str, record: Evidence) -> str:
 
 def verdicts(record: Evidence) -> str:
     """The verdict table."""
-    rows = ["| what is said | verdict | by |", "|---|---|---|"]
-    for answer in record.verdicts:
-        rows.append(f"| {answer.claim} | **{answer.verdict}** | {', '.join(answer.experiments) or 'counted'} |")
-    return "\n".join(rows)
+    rows = (
+        f"| {answer.claim} | **{answer.verdict}** | {', '.join(answer.experiments) or 'counted'} |"
+        for answer in record.verdicts
+    )
+    return "\n".join(["| what is said | verdict | by |", "|---|---|---|", *rows])
 
 
 def quoted(finding: Finding) -> str:
@@ -61,12 +63,13 @@ def main() -> None:
     newest = kept()
     if newest is None:
         sys.exit("No record is kept in src/epochwise/experiments/records/.")
-    text = PAGE.read_text(encoding="utf-8")
-    new = filled(text, newest.record)
-    if given.write:
-        write_text(PAGE, new, force=True)
-    elif new != text:
-        sys.exit(f"{PAGE.name} says something else than the record of {newest.day}: python scripts/answer.py --write")
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        new = filled(text, newest.record)
+        if given.write:
+            write_text(page, new, force=True)
+        elif new != text:
+            sys.exit(f"{page.name} says something else than the record of {newest.day}: python scripts/answer.py --write")
 
 
 if __name__ == "__main__":

@@ -57,6 +57,19 @@ def table(page, name):
     return [rows[0], *rows[2:]]
 
 
+ANSWER = module_of(ROOT / "scripts" / "answer.py")
+
+
+@pytest.mark.parametrize("page", ANSWER.PAGES, ids=lambda page: page.name)
+def test_what_experiments_found_is_told_as_the_newest_record_has_it(page):
+    """Every marked finding and the table of verdicts; `python scripts/answer.py --write` puts them in order."""
+    text = page.read_text()
+    record = ANSWER.kept().record
+    assert ANSWER.filled(text, record) == text
+    assert all(answer.claim in text for answer in record.verdicts)
+    assert ANSWER.filled("<!-- P1 -->\nold\n<!-- /P1 -->", record).count("P1, 10 seeds") == 1
+
+
 @pytest.mark.parametrize("name", DESCRIBED)
 def test_every_field_of_a_record_is_described_with_its_type(name):
     """docs/json.md has a section for the class and a row for each field. Again: scripts/json_reference.py > docs/json.md"""
