@@ -52,7 +52,8 @@ def verdicts(record: Evidence) -> str:
 
 def quoted(finding: Finding) -> str:
     """A claim, its verdict, and the sentence with the figures."""
-    return f"> {finding.claim} **{finding.verdict.capitalize()}.** {finding.sentence} ({finding.id}, {finding.seeds} seeds)"
+    by = f"{finding.id}, {finding.seeds} seeds" if finding.seeds else finding.id
+    return f"> {finding.claim} **{finding.verdict.capitalize()}.** {finding.sentence} ({by})"
 
 
 def main() -> None:
