@@ -78,20 +78,23 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
 
 @contextlib.contextmanager
 def _in_place() -> Iterator[None]:
-    """What is jitted by itself inside the step (most of ``jax.numpy``) is traced where it is called, and loops stay loops.
+    """What is jitted by itself inside the step (most of ``jax.numpy``) is traced where it is called.
 
     Traced apart, such a function's jaxpr is made, differentiated and transposed by itself, which for a small model is a third
-    of the time of a trace. The operations are the same.
+    of the time of a trace. The operations are the same. Loops stay loops, and what resizes images stays a function, by whose
+    name it is told.
     """
+    kept = {jax.lax: ("scan", "while_loop", "fori_loop", "map", "cond", "switch"), jax.image: ("resize", "scale_and_translate")}
     with contextlib.ExitStack() as opened:
-        for name in ("scan", "while_loop", "fori_loop", "map", "cond", "switch"):
-            opened.enter_context(patched(jax.lax, name, _as_it_is))
+        for module, names in kept.items():
+            for name in names:
+                opened.enter_context(patched(module, name, _as_it_is))
         opened.enter_context(jax.disable_jit())
         yield
 
 
 def _as_it_is(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    with jax.disable_jit(False):  # or JAX would go through a loop in Python
+    with jax.disable_jit(False):  # else JAX would go through a loop in Python
         return original(*args, **kwargs)
 
 
