@@ -124,7 +124,7 @@ def main() -> None:
 
 
 def added_up(kinds: list[dict[str, Any]], backends: list[str]) -> dict[str, float]:
-    """Seconds of all trainings: by the engine, two at once; by ``model.fit`` one after another, on each backend and the best."""
+    """Seconds of all trainings by the engine, two at once; by ``model.fit`` one after another, on each backend and the best."""
     totals = {"engine": sum(kind["engine_seconds"] for kind in kinds) / AT_ONCE}
     for backend in backends:
         totals[backend] = sum(kind["steps"] * kind["fit_seconds_of_a_step"][backend] for kind in kinds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 
 from epochwise.counting.counts import Counts, MemoryBytes, Parameters, PerSample
@@ -13,7 +14,7 @@ from epochwise.measuring import measure as measure_module
 from epochwise.measuring import track as track_module
 from epochwise.measuring.measure import Measured, measure_players
 from epochwise.measuring.measurement import EpochEnd, HostTime, KernelTime
-from epochwise.measuring.messages import Go, Loaded, Paused, ProfiledSteps, Request, Start
+from epochwise.measuring.messages import Condition, Go, Loaded, Paused, ProfiledSteps, Request, Start
 from epochwise.measuring.track import Track
 
 BUSY = 0.6
@@ -43,6 +44,7 @@ class Simulated:
         self.stalls: dict[int, float] = {}
         self.requests: list[Request] = []
         self.raises_at: dict[int, BaseException] = {}
+        self.conditions: list[Condition] = []
         self.profiler = True
         self.in_other_process = True
 
@@ -62,6 +64,8 @@ class Simulated:
         if (error := self.raises_at.get(len(self.requests))) is not None:
             raise error
         self.requests.append(request)
+        if isinstance(request, Start):
+            self.next_step, self.epoch = 0, 1
         go = Go(0, 1) if isinstance(request, Start) else request
         assert isinstance(go, Go)
         ended: list[EpochEnd] = []
@@ -82,6 +86,9 @@ class Simulated:
         host = (HostTime("input pipeline", False, INPUT_SHARE * seconds),)
         failure = "" if self.profiler or not go.profile else "RuntimeError: busy"
         return Paused(seconds, go.steps, self.epoch, self.next_step, tuple(ended), 1, 0.0, profiled, failure, host)
+
+    def tell(self, condition: Condition) -> None:
+        self.conditions.append(condition)
 
     def close(self) -> None:
         pass
@@ -176,6 +183,18 @@ def test_both_models_end_the_epoch_that_the_slower_is_in(clock: Clock) -> None:
     assert first >= second >= 5
     trained = sum(block.steps for block in measurement.models[1].blocks)
     assert 1875 * (second - 1) < 1.2 * trained
+
+
+def test_epochs_of_what_is_only_tried_are_not_those_of_the_training(clock: Clock) -> None:
+    """A loop that begins anew, to try another batch size, counts its epochs from 1 again; the record has each epoch once."""
+    one, two = Simulated(clock, "mlp", 0.0003, 1875), Simulated(clock, "cnn", 0.004, 1875)
+    players = (one, two)
+    loaded = [msgspec.structs.replace(player.loaded(), can_change_batch=True) for player in players]
+    models = measure_players(players, loaded, 60.0).measurement.models  # type: ignore[arg-type]
+    assert all(player.conditions[-1] == Condition() for player in players)
+    assert all(model.probes for model in models)
+    for model in models:
+        assert [end.epoch for end in model.epochs] == list(range(1, len(model.epochs) + 1))
 
 
 def test_the_faster_model_gets_a_third_of_the_time(clock: Clock) -> None:

@@ -78,6 +78,7 @@ class Track:
         self.resident: list[int] = []  # after each block
         self.paces: list[float] = []  # after each block
         self.found: dict[str, float] = {}
+        self._as_it_is = True  # trained as it was given, under no condition so far
 
     @property
     def whole_epochs(self) -> bool:
@@ -101,8 +102,12 @@ class Track:
         return paused
 
     def change(self, condition: Condition) -> None:
-        """Begin the training loop anew under a condition, and train its first step."""
+        """Begin the training loop anew under a condition, and train its first step.
+
+        Epochs are not noted any more: they are counted from 1 again, and the model comes from another training.
+        """
         self.player.tell(condition)
+        self._as_it_is = False
         batch_size = condition.batch_size or self.loaded.batch_size
         steps_per_call = math.ceil(self.loaded.samples / self.loaded.batch_size) / self.loaded.steps_per_epoch
         self.steps_per_epoch = math.ceil(self.loaded.samples / batch_size / max(1.0, round(steps_per_call)))
@@ -170,7 +175,8 @@ class Track:
 
     def _take(self, paused: Paused) -> None:
         self.next_step = paused.next_step
-        self.epochs.extend(self._finite(ended) for ended in paused.ended)
+        if self._as_it_is:
+            self.epochs.extend(self._finite(ended) for ended in paused.ended)
         self.cpu_seconds = paused.cpu_seconds
         self.peak_memory_bytes = paused.peak_memory_bytes
 
