@@ -21,6 +21,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from records import write
 
 RUN = "epochwise.experiments.training:train"
@@ -40,8 +41,6 @@ def kinds(store: Path) -> list[dict[str, Any]]:
         trial = json.loads(description)
         if trial["run"] != RUN:
             continue
-        import msgspec
-
         arguments = trial["arguments"]
         view = arguments["data"]["view"]
         side = 28 if view is None else view["side"]
@@ -107,9 +106,9 @@ def main() -> None:
         taken = {backend: asked(kind, backend) for backend in options.backends}
         kind["fit_seconds_of_a_step"] = taken
         engine = 1e3 * kind["engine_seconds"] / kind["steps"]
-        said = (f"{1e3 * seconds:11.3f}" for seconds in taken.values())
+        said = "".join(f"{1e3 * seconds:11.3f}" for seconds in taken.values())
         head = f"{kind['model']['name']:<16}{kind['side']:>5}{kind['trainings']:>10,}{kind['steps']:>11,}{engine:>11.3f}"
-        print(head, *said, flush=True)
+        print(head + said, flush=True)
     totals = {}
     for which, some in (
         ("all", found),

@@ -8,7 +8,7 @@ and its side leaves a remainder of 2 when divided by 4: two convolutions of 3 x 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -114,18 +114,10 @@ def training(
     keep_weights: bool = False,
 ) -> Trial:
     """A training with objects at these places, drawn anew for each image shown, and tested at all places of the canvas."""
-    steps = study.steps(study.sizes.canvas_epochs, samples(study))
-    positions = {"offsets": [list(place) for place in canvas.places], "images": study.sizes.position_images}
-    return study.trial(
-        model,
-        seed=seed,
-        steps=steps,
-        rate=rate,
-        samples=samples(study),
-        view=_view(canvas, places),
-        test_images=study.sizes.position_images,
-        keep_weights=keep_weights,
-        positions=positions,
+    images = study.sizes.position_images
+    positions = {"offsets": [list(place) for place in canvas.places], "images": images}
+    return _shown(study, model, canvas, places)(
+        seed=seed, rate=rate, test_images=images, keep_weights=keep_weights, positions=positions
     )
 
 
@@ -140,20 +132,19 @@ def best_rate(study: Study, model: Description, canvas: Canvas, places: Sequence
 
 
 def _tuning(study: Study, model: Description, canvas: Canvas, places: Sequence[Place], rate: float) -> list[Trial]:
-    steps = study.steps(study.sizes.canvas_epochs, samples(study))
-    return [
-        study.trial(
-            model,
-            seed=seed,
-            steps=steps,
-            rate=rate,
-            samples=samples(study),
-            view=_view(canvas, places),
-            validate_every=max(1, steps // 5),
-            test_images=_TUNING_IMAGES,
-        )
-        for seed in study.tuning_seeds(moving=len(places) > 1)
-    ]
+    made = _shown(study, model, canvas, places)
+    every = max(1, _steps(study) // 5)
+    seeds = study.tuning_seeds(moving=len(places) > 1)
+    return [made(seed=seed, rate=rate, validate_every=every, test_images=_TUNING_IMAGES) for seed in seeds]
+
+
+def _shown(study: Study, model: Description, canvas: Canvas, places: Sequence[Place]) -> Callable[..., Trial]:
+    """What all trainings have in common: images, how long, where the object lies. The rest of :meth:`Study.trial` is open."""
+    return partial(study.trial, model, steps=_steps(study), samples=samples(study), view=_view(canvas, places))
+
+
+def _steps(study: Study) -> int:
+    return study.steps(study.sizes.canvas_epochs, samples(study))
 
 
 def accuracy_map(result: Result, canvas: Canvas) -> np.ndarray:
