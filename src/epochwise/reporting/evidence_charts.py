@@ -251,7 +251,9 @@ class _Axis(NamedTuple):
 
     def format(self) -> str:
         """``10k`` and ``2M`` where figures are large, else plain."""
-        return "~s" if self.ends[1] >= 10_000 else ",~g"  # noqa: PLR2004
+        if self.ends[1] >= 10_000:  # noqa: PLR2004
+            return "~s"
+        return ",d" if self.whole else ",~g"  # the latter may write 1e+1 for 10
 
     def pixel(self, value: float) -> float:
         """From the beginning of the axis."""
