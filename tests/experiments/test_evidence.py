@@ -77,6 +77,7 @@ def test_two_models_of_a_users_on_data_of_their_own(place):
     planned = whole.plan(request)
     found = whole.run(request)
     again = whole.run(request)
+    afterwards = whole.plan(request)
     assert [each.id for each in found.experiments] == ["P0", "P1", "P2", "P5", "P6"]
     verdicts = {each.id: each.verdict for each in found.experiments}
     assert verdicts["P6"] == "not measured"
@@ -87,6 +88,8 @@ def test_two_models_of_a_users_on_data_of_their_own(place):
     assert found.agreement.largest_difference <= 0.02
     assert planned.done == 0
     assert 0 < found.trainings <= planned.trainings
+    assert afterwards.done == afterwards.trainings == found.trainings, "rates that need not be tried are no longer planned"
+    assert [row.done for row in afterwards.protocols] == [row.trainings for row in afterwards.protocols]
     assert any("plain SGD" in note for note in found.notes)
     assert msgspec.json.decode(found.to_json(), type=epochwise.Evidence) == found
     assert dataclasses.asdict(request)["seed"] == 0

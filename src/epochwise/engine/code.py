@@ -24,7 +24,7 @@ from __future__ import annotations
 import inspect
 import platform
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -34,7 +34,7 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from epochwise.engine.simd import FLOAT, INT, Bool, Bytes, Doubles, Floats, Int, Longs, Vector, Whole, Words
+from epochwise.engine.simd import FLOAT, INT, Bool, Bytes, Doubles, Floats, Indices, Int, Longs, Vector, Whole, Words
 
 _POINTER = ir.PointerType()
 _FLUSH_TO_ZERO, _DENORMALS_ARE_ZERO = 1 << 15, 1 << 6
@@ -239,21 +239,25 @@ class Code:
         self._processor("llvm.x86.sse.ldmxcsr", slot)
 
     def _processor(self, name: str, *pointers: ir.Value) -> None:
-        """One of the processor's own instructions."""
+        """One of the processor's own instructions that give nothing back."""
+        self._instruction(name, ir.VoidType(), pointers)
+
+    def _instruction(self, name: str, gives: ir.Type, operands: Sequence[ir.Value]) -> ir.Value:
         module = self._function.module
-        kind = ir.FunctionType(ir.VoidType(), [_POINTER] * len(pointers))
-        self.builder.call(module.globals.get(name) or ir.Function(module, kind, name), pointers)
+        kind = ir.FunctionType(gives, [operand.type for operand in operands])
+        return self.builder.call(module.globals.get(name) or ir.Function(module, kind, name), operands)
 
     # Operations that are not operators
+
+    def instruction(self, name: str, first: Vector, *others: Vector | Indices) -> Vector:
+        """One of the processor's own instructions, which gives what is like the first operand."""
+        return Vector(self, self._instruction(name, first.value.type, [first.value, *(other.value for other in others)]))
 
     def apply(self, name: str, *numbers: Vector) -> Vector:
         """One of LLVM's own functions, lane by lane."""
         kind = numbers[0].value.type
         suffix = f"v{kind.count}f32" if isinstance(kind, ir.VectorType) else "f32"
-        module = self._function.module
-        full = f"{name}.{suffix}"
-        function = module.globals.get(full) or ir.Function(module, ir.FunctionType(kind, [kind] * len(numbers)), full)
-        return Vector(self, self.builder.call(function, [number.value for number in numbers]))
+        return self.instruction(f"{name}.{suffix}", *numbers)
 
     def power_of_two(self, exponent: Vector) -> Vector:
         """2 to each of these whole numbers, which lie between -126 and 127."""

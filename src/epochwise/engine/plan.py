@@ -15,9 +15,9 @@ ALIGNMENT = 64
 
 
 def floats(*shape: int) -> Float32:
-    """Zeros that begin on a cache line."""
+    """Zeros that begin on a cache line, with room for a vector behind them: the last number may be read with what follows."""
     count = int(np.prod(shape))
-    raw = np.zeros(4 * count + ALIGNMENT, np.uint8)
+    raw = np.zeros(4 * count + 2 * ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + 4 * count].view(np.float32).reshape(shape)
 

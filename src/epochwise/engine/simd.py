@@ -149,6 +149,29 @@ class Mask(_Value):
         return Int(self.code, self.code.builder.zext(self.value, INT))
 
 
+class Indices(_Value):
+    """A whole number for each lane: places in a table, see :meth:`Vector.picked`."""
+
+    def __and__(self, other: int) -> Indices:
+        return Indices(self.code, self.code.builder.and_(self.value, self._of(self.code.whole(other))))
+
+    def __add__(self, other: Indices | Whole) -> Indices:
+        return Indices(self.code, self.code.builder.add(self.value, self._of(other)))
+
+    def __mul__(self, other: Whole) -> Indices:
+        return Indices(self.code, self.code.builder.mul(self.value, self._of(other)))
+
+    def _of(self, other: Indices | Whole) -> ir.Value:
+        if isinstance(other, Indices):
+            return other.value
+        kind = self.value.type
+        word = self.code.builder.trunc(self.code.whole(other).value, kind.element)
+        first = self.code.builder.insert_element(ir.Constant(kind, ir.Undefined), word, ir.Constant(ir.IntType(32), 0))
+        return self.code.builder.shuffle_vector(
+            first, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
+        )
+
+
 class Vector(_Value):
     """Some float32 numbers side by side; a single one is a vector of one lane."""
 
@@ -222,6 +245,21 @@ class Vector(_Value):
     def as_int(self) -> Int:
         """A single number without what stands behind its point."""
         return Int(self.code, self.code.builder.fptosi(self.value, INT))
+
+    def as_indices(self) -> Indices:
+        """The numbers, which are whole."""
+        wanted = ir.VectorType(ir.IntType(32), self.lanes)
+        return Indices(self.code, self.code.builder.fptosi(self.value, wanted))
+
+    def picked(self, indices: Indices) -> Vector:
+        """In each lane, the number of this vector that the lane's index names. For 16 lanes (AVX-512) and 8 (AVX2)."""
+        name = {16: "llvm.x86.avx512.permvar.sf.512", 8: "llvm.x86.avx2.permps"}[self.lanes]
+        return self.code.instruction(name, self, indices)
+
+    def followed_by(self, other: Vector, lanes: int) -> Vector:
+        """The numbers of both, one after another, in a vector of so many; what is behind them is anything."""
+        both = [*range(2 * self.lanes)]
+        return self.mixed(other, both + [0] * (lanes - len(both)))
 
     def sqrt(self) -> Vector:
         """The square root, rounded correctly."""

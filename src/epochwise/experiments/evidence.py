@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar, cast
 import msgspec
 
 from epochwise.errors import TrialsFailedError, UsageError
-from epochwise.experiments.agreement import agreement, sampled
+from epochwise.experiments.agreement import Pairs, agreement, sampled
 from epochwise.experiments.models import title
 from epochwise.experiments.preparing import Prepared, Shape, default_store, informed, prepare
 from epochwise.experiments.record import Evidence, Experiment, recorded
@@ -122,7 +122,7 @@ def run(request: Request, progress: Progress | None = None) -> Evidence:
         study = informed(prepared, complete(prepared.looks, store, runner) if prepared.looks else {})
         refused = {module.ID: reason for module in protocols if (reason := _left_out(module, study))}
         active = [module for module in protocols if module.ID not in refused]
-        pairs = sampled(study, _trials(active, study)) if request.agreement else ()
+        pairs = _pairs(study, active) if request.agreement else ()
         extra = [keras for _, keras in pairs]
         study, failures = _completed(study, active, extra, store, runner, tell)
         notes = (*study.notes, *store.notes)
@@ -158,12 +158,14 @@ def plan(request: Request) -> Plan:
     protocols = chosen(request)
     prepared = prepare(request, _shapes_of(protocols))
     path = Path(request.store or default_store())
-    study = dataclasses.replace(_counted(prepared, request, path), supposing=True)
-    active = {module.ID: module.plan(study) for module in protocols if not _left_out(module, study)}
-    pairs = sampled(study, (trial for trials in active.values() for trial in trials)) if request.agreement else ()
-    everything = dict.fromkeys([trial for trials in active.values() for trial in trials] + [keras for _, keras in pairs])
+    study = _counted(prepared, request, path)
+    modules = [module for module in protocols if not _left_out(module, study)]
+    pairs = _pairs(study, modules) if request.agreement else ()
     workers = None if request.cluster not in (None, "local") else request.workers or host().cores
     with Store(path, writing=False) as store:
+        study = dataclasses.replace(_remembering(study, modules, store), supposing=True)
+        active = {module.ID: module.plan(study) for module in modules}
+        everything = dict.fromkeys([trial for trials in active.values() for trial in trials] + [keras for _, keras in pairs])
         done = set(store.seconds(everything))
         left = status(everything, store, workers or 1).seconds_left
     if left is None:  # nothing is done yet that would tell how long such trials take here
@@ -252,6 +254,21 @@ def _left_out(module: ProtocolModule, study: Study) -> str:
 
 def _trials(modules: Iterable[ProtocolModule], study: Study) -> list[Trial]:
     return list(dict.fromkeys(trial for module in modules for trial in module.plan(study)))
+
+
+def _pairs(study: Study, modules: Iterable[ProtocolModule]) -> Pairs:
+    """What Keras trains as well, chosen among the trials that need no others: so a plan names the same ones as a run."""
+    return sampled(study, _trials(modules, study))
+
+
+def _remembering(study: Study, modules: Sequence[ProtocolModule], store: Store) -> Study:
+    """The study with all results in a store that matter to it, also of trials that can only be named when others are known."""
+    while True:
+        unknown = [trial for trial in _trials(modules, study) if trial.key not in study.known]
+        found = {trial.key: result for trial in unknown if (result := store.get(trial)) is not None}
+        if not found:
+            return study
+        study = _knowing(study, found)
 
 
 def _completed(

@@ -15,6 +15,9 @@ from epochwise.engine.target import MANY, Target
 _HALF = 8
 """Lanes where whole vectors would be mostly padding."""
 
+PICKED = (4, 8)
+"""Floats of a run that :func:`~gradients.pooled_gradient_picked` may read at once."""
+
 _DENSE, _CONVOLUTION = {1: 8, 2: 8, 3: 4, 4: 4}, {1: 8, 2: 8, 3: 6, 4: 6}
 
 _FORWARD = {products.dense: "rows", products.dense_shares: "rows", products.convolution: "positions"}
@@ -64,6 +67,9 @@ def _others(variant: Variant, target: Target) -> Iterator[Variant]:
         yield moves.take_columns(**fixed)
     elif kernel is moves.take_columns:
         yield moves.take(**fixed)
+    elif kernel is gradients.pooled_gradient_picked:
+        yield from (kernel(lanes=lanes, reach=reach) for lanes in every for reach in PICKED if 2 * reach <= lanes)
+        return
     elif kernel is gradients.convolution_input_gradient:
         yield from (kernel(**{**fixed, "lanes": lanes, "alone": alone}) for lanes in every for alone in (True, False))
     if kernel in _FORWARD or kernel in _BACKWARD:

@@ -13,7 +13,7 @@ from epochwise.engine.forms import Form
 from epochwise.engine.kernels import gradients, moves, products
 from epochwise.engine.network import Convolution, Float32, Pair
 from epochwise.engine.plan import floats
-from epochwise.engine.stages.alike import convolution_gradient_rows
+from epochwise.engine.stages.alike import PICKED, convolution_gradient_rows
 from epochwise.engine.stages.borders import Bordered, border, clear_target, frame, hand_on
 from epochwise.engine.stages.copies import aligned
 from epochwise.engine.stages.planning import Planning, Tensor
@@ -59,6 +59,12 @@ class _Convolution:
     @property
     def taps(self) -> int:
         return len(self.window.taps)
+
+    @property
+    def steps(self) -> Pair:
+        """Floats from one position to the next, down and across."""
+        down, across = self.operation.strides
+        return down * self.source.form.shape[1] * self.source.form.pitch, across * self.source.form.pitch
 
     @property
     def groups(self) -> int:
@@ -348,6 +354,16 @@ def _pooled_backward(c: _Convolution, winners: Float32, starts: NDArray[np.int64
         if into_input:
             hand_on(planning, c.x, c.source, target, operation.padding)
             c.x.arrived = True
+    elif reach := _picks(c):
+        planning.add_backward(
+            gradients.pooled_gradient_picked(lanes=y.form.lanes(planning.target), reach=reach),
+            **common,
+            runs=c.window.runs,
+            runs_in_all=len(c.window.runs),
+            run=c.window.run,
+            down=c.steps[0],
+            across=c.steps[1],
+        )
     else:
         planning.add_backward(
             gradients.pooled_gradient_masked(lanes=y.form.lanes(planning.target), rows=min(9, len(c.window.inputs))),
@@ -358,3 +374,10 @@ def _pooled_backward(c: _Convolution, winners: Float32, starts: NDArray[np.int64
     for number in (operation.kernel, operation.bias):
         if number is not None:
             planning.train(number)
+
+
+def _picks(c: _Convolution) -> int:
+    """How many floats of a run are read at once, if lanes can pick what they need out of them; else 0."""
+    lanes = c.y.form.lanes(c.planning.target)
+    needed = c.steps[1] + gradients.PICKED_NUMBERS
+    return next((reach for reach in PICKED if needed <= reach <= lanes // 2), 0)
