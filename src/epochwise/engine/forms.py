@@ -23,6 +23,9 @@ Element = TypeVar("Element", np.float32, np.int64)
 _QUARTER, _HALF = 4, 8
 """Lanes of the shorter vectors."""
 
+_PAGE = 1024
+"""Floats of 4 KiB. Blocks that are so far apart fall on the same few lines of the cache and drive each other out."""
+
 _WORTH = 0.8
 """Half-wide vectors are used where they leave at most this share of the padded channels."""
 
@@ -81,7 +84,8 @@ def pitch_of(channels: int, target: Target) -> int:
     if channels <= _HALF:
         return min(n for n in (_QUARTER, _HALF) if channels <= n)
     half, whole = _up(channels, _HALF), _up(channels, max(_HALF, target.lanes))
-    return half if half <= _WORTH * whole else whole
+    pitch = half if half <= _WORTH * whole else whole
+    return pitch if pitch % _PAGE else pitch + target.lanes
 
 
 def _up(number: int, unit: int) -> int:

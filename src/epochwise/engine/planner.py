@@ -42,6 +42,7 @@ from epochwise.engine.stages.joining import (
 from epochwise.engine.stages.losses import plan_loss
 from epochwise.engine.stages.normalization import plan_batch_normalization, plan_layer_normalization
 from epochwise.engine.stages.planning import Planning
+from epochwise.engine.stages.sharing import shared
 from epochwise.engine.stages.simple import plan_activation, plan_dropout, plan_pool, plan_reshape
 from epochwise.engine.target import Target
 
@@ -109,7 +110,7 @@ def plan(network: Network, target: Target, batch: int, threads: int, *, weighted
         training.append(Part((*planning.slice_gradients, *planning.gathers), 0, wait=True))
         planning.slice_gradients.clear()
     slices = (*planning.slice_gradients, *planning.updates, *planning.refreshes)
-    training.append(Part(slices, 0, wait=True))
+    training = shared([*training, Part(slices, 0, wait=True)], planning.passed)
     evaluating = _waiting(_over_samples([*planning.predicting, *planning.judging]))
     return Plan(planning, training, evaluating, _waiting(_over_samples(planning.predicting)))
 

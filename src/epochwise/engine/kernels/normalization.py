@@ -158,14 +158,20 @@ def normalize(
             (y + at).store((number < 0.0).choose(0.0, number) if relu else number)
 
 
+def _arriving(dy: Vector, normal: Vector, scale: Vector, shift: Vector, relu: bool) -> Vector:
+    """The gradient before relu. Its result is worked out again, which is cheaper than to keep it and to read it."""
+    return (normal * scale + shift > 0.0).choose(dy, 0.0) if relu else dy
+
+
 @kernel_of_all
 def normalization_sums(
     code: Code,
     x: Floats,
-    y: Floats,
     dy: Floats,
     statistics: Floats,
     sums: Floats,
+    gamma: Floats,
+    beta: Floats,
     gamma_gradient: Floats,
     beta_gradient: Floats,
     blocks: Int,
@@ -177,22 +183,21 @@ def normalization_sums(
 ) -> None:
     """Add up ``dy`` and ``dy * normalized x`` over this thread's samples, for the gradients of beta, gamma and the input.
 
-    With ``relu``, ``dy`` becomes zero first where ``y`` is.
+    With ``relu``, ``dy`` counts only where relu let something through.
     """
     thread = place[Place.THREAD]
     own, at_statistics = sums + thread * channels * 2, statistics + thread * channels * 2
     fresh = place.first.equals(_first_of(place, thread))
     with code.loop(0, channels, lanes) as channel:
         mean, inverse = (at_statistics + channel).load(lanes), (at_statistics + (channels + channel)).load(lanes)
+        scale, shift = (gamma + channel).load(lanes), (beta + channel).load(lanes)
         plain, along = code.variable(code.zero(lanes)), code.variable(code.zero(lanes))
         with code.loop(place.first * blocks, place.last * blocks) as block:
             at = block * channels + channel
-            arriving = (dy + at).load(lanes)
-            if relu:
-                arriving = ((y + at).load(lanes) > 0.0).choose(arriving, 0.0)
-                (dy + at).store(arriving)
+            normal = ((x + at).load(lanes) - mean) * inverse
+            arriving = _arriving((dy + at).load(lanes), normal, scale, shift, relu)
             plain.value = plain.value + arriving
-            along.value = along.value + arriving * (((x + at).load(lanes) - mean) * inverse)
+            along.value = along.value + arriving * normal
         for offset, gradient, total in ((0, beta_gradient, plain.value), (channels, gamma_gradient, along.value)):
             there = own + (channel + offset)
             before = fresh.as_mask(lanes).choose(0.0, there.load(lanes))
@@ -209,21 +214,27 @@ def normalization_gradient(
     statistics: Floats,
     sums: Floats,
     gamma: Floats,
+    beta: Floats,
     blocks: Int,
     channels: Int,
     *,
     place: Places,
     lanes: int,
+    relu: bool,
     frozen: bool,
     add: bool,
 ) -> None:
-    """``dx = gamma inverse (dy - mean of dy - normalized x * mean of dy normalized x)``; ``frozen``: without the means."""
+    """``dx = gamma inverse (dy - mean of dy - normalized x * mean of dy normalized x)``; ``frozen``: without the means.
+
+    With ``relu``, ``dy`` counts only where relu let something through.
+    """
     thread, threads = place[Place.THREAD], place[Place.THREADS]
     own = statistics + thread * channels * 2
     count = (place[Place.BATCH] * blocks).as_float().spread(lanes)
     with code.loop(0, channels, lanes) as channel:
         mean, inverse = (own + channel).load(lanes), (own + (channels + channel)).load(lanes)
-        factor = (gamma + channel).load(lanes) * inverse
+        scale, shift = (gamma + channel).load(lanes), (beta + channel).load(lanes)
+        factor = scale * inverse
         means = []
         for which in (0, 1):
             total = code.variable(code.zero(lanes))
@@ -234,9 +245,10 @@ def normalization_gradient(
             means.append(total.value / count)
         with code.loop(place.first * blocks, place.last * blocks) as block:
             at = block * channels + channel
-            arriving = (dy + at).load(lanes)
+            normal = ((x + at).load(lanes) - mean) * inverse
+            arriving = _arriving((dy + at).load(lanes), normal, scale, shift, relu)
             if not frozen:
-                arriving = arriving - means[0] - ((x + at).load(lanes) - mean) * inverse * means[1]
+                arriving = arriving - means[0] - normal * means[1]
             _put(dx + at, arriving * factor, add)
 
 

@@ -4,9 +4,9 @@ Legend: ``K`` inputs of one output (taps x channels), ``M`` output channels, pad
 pixel of a convolution, or one row of a dense layer.
 
 A convolution is the product of a matrix that is never made (one row of ``K`` numbers for each position) with the kernel
-``(K, M)``. In memory with channels last, that row consists of a few runs of numbers that lie side by side. So a table of where
-each position's first number lies, and a table of where its runs begin, describe any size, stride, dilation and group; a dense
-layer has one run and one position per sample. (As in the "indirect convolution" of Dukhan 2019, arXiv 1907.02129.)
+``(K, M)``. A table of where each position's first number lies, and a table of where the others lie from there on, describe any
+size, stride, dilation and group. (As in the "indirect convolution" of Dukhan 2019, arXiv 1907.02129.) The numbers of a row of a
+dense layer lie side by side.
 
 Register tile: ``positions`` x ``vectors`` accumulators. One number of the input is spread over the lanes, which are output
 channels. Positions that a last tile lacks are taken as the last position once more, which gives the same result twice.
@@ -25,14 +25,21 @@ DEAD = 4.0
 
 
 def _accumulate(
-    code: Code, tile: list[list[Variable[Vector]]], sources: list[Floats], kernel_at: Floats, numbers: Int, row: Int, lanes: int
+    code: Code,
+    tile: list[list[Variable[Vector]]],
+    sources: list[Floats],
+    weights: Floats,
+    numbers: Int,
+    row: Int,
+    lanes: int,
+    inputs: Longs | None = None,
 ) -> None:
-    """Add one run: ``tile[p][v] += sum over i of sources[p][i] * kernel[i, v]``."""
+    """``tile[p][v] += sum over i of sources[p][i] * weights[i, v]``; with ``inputs``, number ``i`` is at ``inputs[i]``."""
     with code.loop(0, numbers) as i:
-        weights = kernel_at + i * row
-        spread = [(source + i).spread(lanes) for source in sources]
+        at = i if inputs is None else (inputs + i).load()
+        spread = [(source + at).spread(lanes) for source in sources]
         for v in range(len(tile[0])):
-            weight = (weights + v * lanes).load(lanes)
+            weight = (weights + (i * row + v * lanes)).load(lanes)
             for p, number in enumerate(spread):
                 tile[p][v].value = tile[p][v].value + number * weight
 
@@ -177,9 +184,8 @@ def convolution(
     y: Floats,
     starts: Longs,
     positions_in_all: Int,
-    runs: Longs,
-    runs_in_all: Int,
-    run: Int,
+    inputs: Longs,
+    inputs_in_all: Int,
     x_sample: Int,
     y_sample: Int,
     y_position: Int,
@@ -196,7 +202,7 @@ def convolution(
 
     Args (all lengths in floats):
         starts: where each position's window begins, from the sample's first number on.
-        runs: where each run of a window begins, from the window's first number on; each is ``run`` long.
+        inputs: where each number of a window lies, from the window's first number on.
         y_position: from one position of ``y`` to the next.
         outputs: output channels of ``weights``, padded.
     """
@@ -209,25 +215,9 @@ def convolution(
                 targets = [target + (p * y_position + column) for p in at]
                 tile = [_started(code, start, there, add) for there in targets]
                 windows = [source + (starts + p).load() for p in at]
-                _over_runs(code, tile, windows, weights + column, runs, runs_in_all, run, outputs, lanes)
+                _accumulate(code, tile, windows, weights + column, inputs_in_all, outputs, lanes, inputs)
                 for there, accumulators in zip(targets, tile, strict=True):
                     _store(there, accumulators, relu)
-
-
-def _over_runs(
-    code: Code,
-    tile: list[list[Variable[Vector]]],
-    windows: list[Floats],
-    weights: Floats,
-    runs: Longs,
-    runs_in_all: Int,
-    run: Int,
-    row: Int,
-    lanes: int,
-) -> None:
-    with code.loop(0, runs_in_all) as number:
-        begin = (runs + number).load()
-        _accumulate(code, tile, [window + begin for window in windows], weights + number * run * row, run, row, lanes)
 
 
 @kernel
@@ -240,9 +230,8 @@ def pooled_convolution(
     winners: Floats,
     starts: Longs,
     windows_in_all: Int,
-    runs: Longs,
-    runs_in_all: Int,
-    run: Int,
+    inputs: Longs,
+    inputs_in_all: Int,
     x_sample: Int,
     y_sample: Int,
     outputs: Int,
@@ -266,7 +255,7 @@ def pooled_convolution(
                 at = [(window + w).min(windows_in_all - 1) for w in range(windows)]
                 sources = [source + (starts + (w * POOLED + p)).load() for w in at for p in range(POOLED)]
                 tile = [[code.variable(number) for number in start] for _ in sources]
-                _over_runs(code, tile, sources, weights + column, runs, runs_in_all, run, outputs, lanes)
+                _accumulate(code, tile, sources, weights + column, inputs_in_all, outputs, lanes, inputs)
                 for number, w in enumerate(at):
                     for v in range(vectors):
                         four = [tile[number * POOLED + p][v].value for p in range(POOLED)]

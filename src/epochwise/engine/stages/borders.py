@@ -34,7 +34,7 @@ def border(planning: Planning, x: Tensor, padding: Sides) -> Bordered:
     form = Form((rows, columns, channels), rows * columns, channels, x.form.pitch)
     if (rows, columns) == (height, width):
         return Bordered(form, x.values, x.gradient)
-    gradient = None if x.gradient is None else floats(planning.batch, form.size)
+    gradient = None if x.gradient is None else planning.passing(form)
     source = Bordered(form, floats(planning.batch, form.size), gradient)
     planning.add_forward(
         moves.border(lanes=planning.target.lanes), x=x.values, y=source.values, **frame(x.form, form, height, above, left)

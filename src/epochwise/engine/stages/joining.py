@@ -115,7 +115,7 @@ def plan_pad(planning: Planning, operation: Pad) -> None:
     shape = planning.network.shapes[operation.output]
     *_, rows, columns, channels = (1, *shape)
     form = Form(shape, rows * columns, channels, x.form.pitch)
-    y = planning.new(operation.output, form)
+    y = planning.new(operation.output, form, bordered=True)
     height = (1, *x.form.shape)[-3]
     common: dict[str, Given] = {
         "rows": height,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from epochwise.engine.code import Given
@@ -23,7 +25,10 @@ def plan_batch_normalization(planning: Planning, operation: BatchNormalization, 
     channels = x.form.pitch
     lanes = x.form.lanes(planning.target)
     moments, statistics = floats(planning.threads, 2, channels), floats(planning.threads, 2, channels)
-    gamma = _vector(planning, operation.gamma, kept(x.form))
+    scaling: dict[str, Given] = {
+        "gamma": _vector(planning, operation.gamma, kept(x.form)),
+        "beta": _vector(planning, operation.beta, planning.zeros(channels)),
+    }
     statistics_of: dict[str, Given] = {
         "statistics": statistics,
         "running_mean": planning.pack(operation.mean, (channels,)).values,
@@ -46,12 +51,11 @@ def plan_batch_normalization(planning: Planning, operation: BatchNormalization, 
         x=x.values,
         y=y.values,
         statistics=statistics,
-        gamma=gamma,
-        beta=_vector(planning, operation.beta, planning.zeros(channels)),
+        **scaling,
         blocks=x.form.blocks,
         channels=channels,
     )
-    planning.later(lambda: _batch_backward(planning, operation, x, y, statistics, gamma, relu))
+    planning.later(lambda: _batch_backward(planning, operation, x, y, {"statistics": statistics, **scaling}, relu))
 
 
 def _vector(planning: Planning, number: int | None, otherwise: Float32) -> Float32:
@@ -70,8 +74,7 @@ def _batch_backward(
     operation: BatchNormalization,
     x: Tensor,
     y: Tensor,
-    statistics: Float32,
-    gamma: Float32,
+    forward: Mapping[str, Given],
     relu: bool,
 ) -> None:
     if not y.arrived or y.gradient is None:
@@ -81,15 +84,14 @@ def _batch_backward(
     common: dict[str, Given] = {
         "x": x.values,
         "dy": y.gradient,
-        "statistics": statistics,
         "sums": sums,
         "blocks": x.form.blocks,
         "channels": channels,
+        **forward,
     }
     planning.add_backward(
         normalization.normalization_sums(lanes=lanes, relu=relu),
         **common,
-        y=y.values,
         gamma_gradient=_gradient(planning, operation.gamma, channels),
         beta_gradient=_gradient(planning, operation.beta, channels),
     )
@@ -98,10 +100,9 @@ def _batch_backward(
             planning.train(number)
     if x.gradient is not None:
         planning.add_backward(
-            normalization.normalization_gradient(lanes=lanes, frozen=operation.frozen, add=x.arrived),
+            normalization.normalization_gradient(lanes=lanes, relu=relu, frozen=operation.frozen, add=x.arrived),
             **common,
             dx=x.gradient,
-            gamma=gamma,
         )
         x.arrived = True
 

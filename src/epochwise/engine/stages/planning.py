@@ -69,6 +69,7 @@ class Planning:
             slice by slice, gradients put together before they are clipped, optimizer steps, and other forms of weights.
         norms: sums of squares of each weight's gradient, of each thread's slice.
         copies: tensors again with the usual padding.
+        passed: rooms of :meth:`passing`, with their forms; see ``sharing.py``.
         trained: weights whose update is planned.
         run: the words of :class:`Run`.
         sums: what each thread adds up.
@@ -94,6 +95,7 @@ class Planning:
     norms: NDArray[np.float64] = field(init=False)
     _zeros: dict[int, Float32] = field(default_factory=dict)
     copies: dict[int, Tensor] = field(default_factory=dict)
+    passed: list[tuple[Form, Float32]] = field(default_factory=list)
     trained: set[int] = field(default_factory=set)
     _later: list[Callable[[], None]] = field(default_factory=list)
 
@@ -103,10 +105,11 @@ class Planning:
 
     # Tensors
 
-    def new(self, number: int, form: Form) -> Tensor:
-        """Room for a tensor, and for its gradient if something before it learns."""
-        gradient = floats(self.batch, form.size) if self.learns(number) else None
-        self.tensors[number] = Tensor(form, floats(self.batch, form.size), gradient)
+    def new(self, number: int, form: Form, bordered: bool = False) -> Tensor:
+        """Room for a tensor, and for its gradient if something before it learns; ``bordered``: among zeros that stay."""
+        gradient = self.passing(form) if self.learns(number) else None
+        values = floats(self.batch, form.size) if bordered else self.passing(form)
+        self.tensors[number] = Tensor(form, values, gradient)
         return self.tensors[number]
 
     def padded(self, number: int) -> Tensor:
@@ -124,7 +127,12 @@ class Planning:
 
     def another(self, x: Tensor, form: Form) -> Tensor:
         """Room for a tensor again, in another form."""
-        return Tensor(form, floats(self.batch, form.size), None if x.gradient is None else floats(self.batch, form.size))
+        return Tensor(form, self.passing(form), None if x.gradient is None else self.passing(form))
+
+    def passing(self, form: Form) -> Float32:
+        """Room for what each step writes, all real numbers of it, before it reads any. Others may lie there at other times."""
+        self.passed.append((form, floats(self.batch, form.size)))
+        return self.passed[-1][1]
 
     def learns(self, number: int) -> bool:
         """Whether a trained weight has a part in making this tensor."""
