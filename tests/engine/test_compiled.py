@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from epochwise.engine.compiled import CompiledTrainer
 from epochwise.engine.network import Loss, MaxPool, Metric, Optimizer
 from epochwise.engine.stages import dense
+from epochwise.engine.stages.planning import Planning
 from epochwise.engine.target import this_target
 from epochwise.engine.trainer import Data
 from epochwise.engine.twin import PlainTrainer
@@ -97,6 +98,25 @@ def test_drawn_networks_with_dense_layers_split(monkeypatch):
     @given(cases(), st.integers(2, 3))
     def draw(case, threads):
         check(case, threads, None)
+
+    draw()
+
+
+def test_nothing_is_read_that_the_step_did_not_write(monkeypatch):
+    """Tensors and gradients share memory, so they begin with whatever was there: with NaN, here, and nothing becomes NaN."""
+    room = Planning.passing
+
+    def spoilt(planning, form):
+        made = room(planning, form)
+        made.reshape(planning.batch, form.blocks, form.pitch)[:, :, : form.channels] = np.nan
+        return made
+
+    monkeypatch.setattr(Planning, "passing", spoilt)
+
+    @settings(max_examples=100, derandomize=True, **DRAWN)
+    @given(cases())
+    def draw(case):
+        check(case, 2, None)
 
     draw()
 

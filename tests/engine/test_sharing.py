@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,7 +62,7 @@ def test_no_two_that_are_needed_at_once_share(data):
 def test_a_chain_needs_two():
     """Each call reads the gradient before and writes the next one, as in a backward pass."""
     passing = [(FORMS[0], floats(BATCH, FORMS[0].size)) for _ in range(9)]
-    calls = [call(one, other) for (_, one), (_, other) in zip(passing, passing[1:], strict=False)]
+    calls = [call(one, other) for (_, one), (_, other) in pairwise(passing)]
     (part,) = shared([Part(tuple(calls), 1)], passing)
     used = {array.ctypes.data for each in part.calls for array in each.given.values()}
     assert len(used) == 2
