@@ -87,9 +87,9 @@ def plan_convolution(
 ) -> None:
     """Plan a convolution, and relu and 2x2 max-pooling of it where told to; ``output`` is the last tensor of them.
 
-    Weights lie as ``(taps, channels, filters)``. Where the gradient of a pooled one is scattered, they and their gradient lie
-    turned, ``(filters, taps, channels)``, and what the forward pass reads is the other form. Groups are convolutions of their
-    own, one after another, and lie as ``(groups, taps, channels, filters)``.
+    Weights lie as ``(taps, channels, filters)``, without the padding of channels, which is not read. Where the gradient of a
+    pooled one is scattered, they and their gradient lie turned, ``(filters, taps, channels)``; the forward pass reads the other
+    form. Groups are convolutions of their own, one after another, and lie as ``(groups, taps, channels, filters)``.
 
     A ``depthwise`` one has a kernel ``(rows, columns, groups, filters)``, of one channel for each group.
     """
@@ -105,7 +105,7 @@ def plan_convolution(
     real = (channels, filters)
     if operation.groups == 1:
         channels, filters = pitch, y.form.pitch
-    window = Window(source.form.shape[1] * pitch, pitch, channels, kernel, out, operation.strides, operation.dilation)
+    window = Window(source.form.shape[1] * pitch, pitch, real[0], kernel, out, operation.strides, operation.dilation)
     planned = _Convolution(planning, operation, x, source, y, window, kernel, out, channels, filters, *real, depthwise)
     if pooled:
         _plan_pooled(planned, relu)
@@ -120,7 +120,7 @@ def _plan_plain(c: _Convolution, relu: bool) -> None:
     planning, operation, y, window = c.planning, c.operation, c.y, c.window
     kernel = planning.pack(
         operation.kernel,
-        (c.groups, c.taps, c.channels, c.filters),
+        (c.groups, c.taps, c.real_channels, c.filters),
         axes=c.axes("gtcf"),
         split=c.split,
     )
@@ -131,7 +131,7 @@ def _plan_plain(c: _Convolution, relu: bool) -> None:
         planning.add_forward(
             products.convolution(lanes=lanes, positions=positions, vectors=vectors, relu=relu, add=False),
             x=_from(c.source.values, group * c.channels),
-            weights=_from(kernel.values, group * c.taps * c.channels * c.filters),
+            weights=_from(kernel.values, group * c.taps * c.real_channels * c.filters),
             bias=_from(bias, group * c.filters),
             y=_from(y.values, group * c.filters),
             starts=window.starts,
@@ -172,7 +172,7 @@ def _plain_backward(c: _Convolution, relu: bool) -> None:
                 gradients.convolution_gradient(lanes=lanes, rows=rows, vectors=vectors),
                 x=_from(c.source.values, group * c.channels),
                 dy=_from(y.gradient, group * c.filters),
-                gradient=_from(kernel.gradient, group * c.taps * c.channels * c.filters),
+                gradient=_from(kernel.gradient, group * c.taps * c.real_channels * c.filters),
                 starts=c.window.starts,
                 positions_in_all=prod(c.out),
                 inputs=c.window.inputs,
@@ -229,8 +229,8 @@ def _input_gradient_by_convolution(c: _Convolution) -> None:
             **frame(y.form, form, c.out[0], above, left),
         )
     *_, height, width, _ = (1, *x.form.shape)
-    window = Window(columns * pitch, pitch, pitch, c.kernel, (height, width), (1, 1), operation.dilation)
-    turned = planning.twin(operation.kernel, (c.taps, 1, pitch, x.form.pitch), c.axes("tgfc"), mirrored=1)
+    window = Window(columns * pitch, pitch, c.real_filters, c.kernel, (height, width), (1, 1), operation.dilation)
+    turned = planning.twin(operation.kernel, (c.taps, 1, c.real_filters, x.form.pitch), c.axes("tgfc"), mirrored=1)
     lanes = x.form.lanes(planning.target)
     vectors, positions = planning.tile(x.form.pitch // lanes, height * width)
     planning.add_backward(
@@ -282,7 +282,7 @@ def _input_gradient_by_scattering(c: _Convolution) -> None:
 def _plan_pooled(c: _Convolution, relu: bool) -> None:
     planning, operation, x, y, window = c.planning, c.operation, c.x, c.y, c.window
     scattered = x.gradient is not None or x.form.channels >= x.form.lanes(planning.target) > 1
-    plain = (1, c.taps, c.channels, c.filters)
+    plain = (1, c.taps, c.real_channels, c.filters)
     if scattered:
         planning.pack(operation.kernel, (1, c.filters, c.taps, c.channels), axes=c.axes("gftc"), split=c.split)
         weights = planning.twin(operation.kernel, plain, c.axes("gtcf"))
