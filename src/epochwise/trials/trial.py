@@ -77,6 +77,9 @@ def _again(run: str, arguments: dict[str, Any], recipe: int, cores: int, cost: f
     return Trial(run=run, arguments=arguments, recipe=recipe, cores=cores, cost=cost)
 
 
+_ALWAYS_JSON = {int, str, bool, type(None)}
+
+
 def _check_json(value: object, place: str) -> None:
     if isinstance(value, Mapping):
         for name, part in value.items():
@@ -85,7 +88,8 @@ def _check_json(value: object, place: str) -> None:
             _check_json(part, f"{place}[{name!r}]")
     elif isinstance(value, list | tuple):
         for number, part in enumerate(value):
-            _check_json(part, f"{place}[{number}]")
+            if type(part) not in _ALWAYS_JSON:  # lists of places are long
+                _check_json(part, f"{place}[{number}]")
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{place} is {value}, which JSON cannot hold.")
     elif not (value is None or isinstance(value, str | bool | int | float)):
