@@ -1,4 +1,4 @@
-"""Where a step of the engine goes: the seconds of each kernel of a model, alone on one thread.
+"""Where a step of the engine goes: the microseconds of each kernel of a model, alone on one thread.
 
     python benchmarks/kernels.py "question CNN"
     python benchmarks/kernels.py "LeNet-5" --batch 8 --lanes 8

@@ -1,6 +1,6 @@
 """The smoke tier from end to end on real data: killed again and again, and on a Ray cluster that loses a node.
 
-Takes a quarter of an hour. What is compared is every trial's result to the bit, and all that is concluded from them, except
+Takes up to half an hour. What is compared is every trial's result to the bit, and all that is concluded from them, except
 times, which are measured anew in each run.
 """
 

@@ -244,7 +244,7 @@ def pooled_gradient_picked(
     lanes: int,
     reach: int,
 ) -> None:
-    """The same as :func:`pooled_gradient_masked` with a third of the work; lanes are output channels.
+    """The same as :func:`pooled_gradient_masked` with a quarter of the products; lanes are output channels.
 
     What a lane needs for a number of a run is that number at the position that won in its channel. The runs of the two upper
     positions and of the two lower ones are put into one vector, out of which each lane picks its number.
