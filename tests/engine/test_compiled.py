@@ -19,7 +19,7 @@ from epochwise.engine.target import this_target
 from epochwise.engine.trainer import Data
 from epochwise.engine.twin import PlainTrainer
 from epochwise.errors import NotCoveredError
-from tests.engine.drawn_networks import cases
+from tests.engine.drawn_networks import Case, cases
 from tests.engine.dropout import masks_of
 from tests.engine.networks_by_hand import SPARSE, Builder, data_for, state_for
 
@@ -132,6 +132,27 @@ def test_many_drawn_networks(threads):
         check(case, threads, None)
 
     draw()
+
+
+@pytest.mark.parametrize("lanes", WIDTHS)
+@pytest.mark.parametrize(
+    ("channels", "size", "strides", "padding"), [(1, 3, 1, "valid"), (3, 3, 1, "same"), (1, 5, 2, "valid")]
+)
+@pytest.mark.parametrize("filters", [6, 16, 20])
+def test_pooled_convolutions_of_few_channels(lanes, channels, size, strides, padding, filters):
+    """The first layer of most networks on images: wherever the largest of a window is, its pixels make the gradient."""
+    builder = Builder((13, 15, channels))
+    x = builder.convolution(builder.input, filters, (size, size), (strides, strides), padding=padding)
+    x = builder.pool(MaxPool, builder.activation(x, "relu"), (2, 2))
+    network = builder.network(builder.dense(builder.flatten(x), 4), SPARSE, optimizer=Optimizer("sgd"))
+    assert any("pooled_gradient" in str(variant) for variant in variants_of(network, lanes))
+    check(Case(network, samples=11, batch_size=4, seed=5), 2, lanes)
+
+
+def variants_of(network, lanes):
+    """The kernels of a training."""
+    case = Case(network, samples=11, batch_size=4, seed=5)
+    return CompiledTrainer(network, case.state(), 2, lanes).plan_for(case.data(), 4).variants
 
 
 def small(kind="adam"):
