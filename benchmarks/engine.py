@@ -6,9 +6,11 @@
     python benchmarks/engine.py --json benchmarks/results/DATE-engine.json
 
 Every contender (``contenders.py``) is a process of its own that waits until it is its turn, and the turns go round, A B C A B
-C, each about ``--seconds`` long. A row of the table is a model at a batch size, with the median of the turns in seconds per
-epoch, and how many times longer than the engine each takes. A framework's setting that was more than ``--leave-out`` times
-slower than the best of the frameworks in a trial before the turns has no turns, and its trial is kept instead.
+C, each about ``--seconds`` long. A turn counts if the machine gave its cores in full just before and just after it
+(``quiet.py``), the same for everybody; the others are kept beside. A row of the table is a model at a batch size, with the
+median of the turns that count in seconds per epoch, and how many times longer than the engine each takes. A framework's setting
+that was more than ``--leave-out`` times slower than the best of them in a trial before the turns has no turns, and its trial is
+kept instead.
 
 Rows go into the record when they are done, and one that is there is not measured again (``--again`` does), so a long run can be
 taken in pieces of ``--together`` rows: their models are made ready, and then their turns are timed. On a machine that others
@@ -39,12 +41,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from contenders import SAMPLES, SETTINGS, Contender
 from ladder import LADDER
+from quiet import Probe
 
 PAIR = ("question CNN", "question MLP")
 PAUSE_SECONDS = 0.25
 """Between turns: threads that wait for more work stop looking for it after 0.2 s."""
 
 LEAST_ROUNDS = 3
+WAIT_SECONDS = 5.0
+"""For the cores before a turn."""
+
+PATIENCE_TIMES = 3
+"""The seconds of a row, where the machine is disturbed too often for three turns of everybody."""
+
 PATIENCE_SECONDS = 45.0
 """How long to wait for the machine before others have their turn."""
 
@@ -87,7 +96,9 @@ def _entered(held: ExitStack, locks: Path) -> bool:
     return False
 
 
-def measure(work: str, batch: int, contenders: dict[str, Contender], options: argparse.Namespace) -> dict[str, Any]:
+def measure(
+    work: str, batch: int, contenders: dict[str, Contender], probe: Probe, options: argparse.Namespace
+) -> dict[str, Any]:
     """Trials and turns of a model that was made ready, in seconds per epoch."""
     epoch = -(-SAMPLES // batch)
 
@@ -99,21 +110,28 @@ def measure(work: str, batch: int, contenders: dict[str, Contender], options: ar
 
     trials = dict.fromkeys(contenders, 1e-2)
     for _ in range(2):  # of a few steps, and of a tenth of a second
+        probe.wait(WAIT_SECONDS)
         trials = {who: each(who, options.seconds / 10)[1] for who in contenders}
     best = min((seconds for who, seconds in trials.items() if who != "engine"), default=0.0)
     turns: dict[str, list[float]] = {
         who: [] for who, seconds in trials.items() if who == "engine" or seconds <= options.leave_out * best
     }
+    disturbed: dict[str, list[float]] = {who: [] for who in turns}
     start = time.monotonic()
-    for number in range(options.rounds):
+    while wanting := [who for who, taken in turns.items() if len(taken) < options.rounds]:
         passed = time.monotonic() - start
-        if number >= LEAST_ROUNDS and passed * (number + 1) / number > options.most:
+        if passed > options.most and (min(map(len, turns.values())) >= LEAST_ROUNDS or passed > PATIENCE_TIMES * options.most):
             break
-        for who, taken in turns.items():
+        for who in wanting:
             time.sleep(PAUSE_SECONDS)
-            taken.append(each(who, options.seconds)[1] * epoch)
+            probe.wait(WAIT_SECONDS)
+            seconds = each(who, options.seconds)[1] * epoch
+            (turns if probe.undisturbed() else disturbed)[who].append(seconds)
+    for who, taken in turns.items():
+        if len(taken) < LEAST_ROUNDS:
+            raise SystemExit(f"{work}, batch {batch}: this machine never gave its cores in full for long enough ({who}).")
     left_out = {who: seconds * epoch for who, seconds in trials.items() if who not in turns}
-    return {"epoch_seconds": turns, "trial_epoch_seconds": left_out}
+    return {"epoch_seconds": turns, "disturbed_epoch_seconds": disturbed, "trial_epoch_seconds": left_out}
 
 
 def make_ready(work: str, batch: int, contenders: dict[str, Contender], settings: list[str]) -> dict[str, float]:
@@ -183,7 +201,9 @@ def show(row: dict[str, Any]) -> None:
     print(f"\n{row['work']}, batch {row['batch']}: engine {engine:.3f} s an epoch, {above:.2f} times the roofline")
     for who, seconds in medians.items():
         turns = row["epoch_seconds"][who]
-        print(f"  {who:52s} {seconds:8.3f} s  ({min(turns):.3f}-{max(turns):.3f})  {seconds / engine:6.2f} x")
+        made = len(turns) + len(row["disturbed_epoch_seconds"][who])
+        counted = f"{min(turns):.3f}-{max(turns):.3f}, {len(turns)} of {made} turns"
+        print(f"  {who:52s} {seconds:8.3f} s  ({counted})  {seconds / engine:6.2f} x")
     for who, seconds in row["trial_epoch_seconds"].items():
         print(f"  {who:52s} {seconds:8.3f} s  (trial)          {seconds / engine:6.2f} x")
     others = [seconds for who, seconds in medians.items() if who != "engine"]
@@ -198,9 +218,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="these architectures")
     parser.add_argument("--settings", nargs="*", choices=list(SETTINGS), default=list(SETTINGS), help="these contenders")
     parser.add_argument("--batch", type=int, nargs="*", default=[32])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of a turn")
-    parser.add_argument("--most", type=float, default=50.0, help="seconds of all turns of a row, after three rounds")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=0.3, help="of a turn")
+    parser.add_argument("--most", type=float, default=50.0, help="seconds of a row, once three turns of everybody count")
     parser.add_argument("--together", type=int, default=1, help="rows timed together")
     parser.add_argument("--leave-out", type=float, default=3.0, help="times slower than the best of the frameworks")
     parser.add_argument("--again", action="store_true", help="rows that are in the record already, too")
@@ -212,6 +232,7 @@ def main() -> None:
     record = Record(options.json)
     wanted = [(name, batch) for name in names for batch in options.batch if options.again or not record.has(name, batch)]
     contenders: dict[str, Contender] = {}
+    probe = Probe()
     try:
         for first in range(0, len(wanted), options.together):
             rows = [{"work": name, "batch": batch} for name, batch in wanted[first : first + options.together]]
@@ -221,7 +242,7 @@ def main() -> None:
                     row["first_seconds"] = make_ready(row["work"], row["batch"], contenders, options.settings)
             with alone(options.locks):
                 for row in rows:
-                    row |= {"date": now(), **measure(row["work"], row["batch"], contenders, options)}
+                    row |= {"date": now(), **measure(row["work"], row["batch"], contenders, probe, options)}
                     record.add(row)
                     show(row)
     finally:
