@@ -2,8 +2,8 @@
 
 A virtual machine may share its physical cores with others: its own cores may be two threads of one, or somebody else's program
 may run on the other thread of each. Then whatever keeps the cores' arithmetic units busy takes up to twice as long, for a
-second or for an hour, and whatever mostly waits hardly any longer; no steal time is reported. A few milliseconds of multiply-adds
-on all cores at once show it.
+second or for an hour, and whatever mostly waits hardly any longer; no steal time is reported. A few milliseconds of
+multiply-adds on all cores at once show it.
 """
 
 from __future__ import annotations
