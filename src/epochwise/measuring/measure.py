@@ -16,6 +16,7 @@ from epochwise.counting.counts import Counts
 from epochwise.errors import BudgetTooSmallError, WorkerDiedError
 from epochwise.machines.load import OtherLoad
 from epochwise.machines.machine import Machine
+from epochwise.measuring.disturbances import LOAD_WORTH_SAYING_CORES, disturbances
 from epochwise.measuring.measurement import Measurement
 from epochwise.measuring.messages import Load, Loaded
 from epochwise.measuring.players import Player
@@ -50,7 +51,6 @@ PROFILE_SECONDS = 0.4
 MOST_PROFILED_STEPS = 40
 FINISH_SHARE = 0.5
 """An epoch under way when the budget is spent is finished if that takes no more than this share of the budget."""
-LOAD_WORTH_SAYING_CORES = 0.15
 
 
 def measure(loads: Sequence[Load], seconds: float, progress: Progress | None = None) -> Measured:
@@ -217,12 +217,7 @@ class _Schedule:
             first, second = self.tracks
             values = [track.epoch_values()[:pairs] for track in self.tracks]
             ratio = paired_ratio(values[0], values[1], first.added_turn, second.added_turn)
-        notes = []
-        if self._load_cores is not None and self._load_cores > LOAD_WORTH_SAYING_CORES:
-            notes.append(
-                f"Other programs used {self._load_cores:.1f} cores while this was measured{self._load_names};"
-                " intervals are wider than on a quiet machine."
-            )
+        notes = [*disturbances(self._load_cores, self._load_names, [track.paces for track in self.tracks])]
         if self.interrupted:
             notes.append(f"Interrupted after {pairs} blocks of each model; what was measured until then is kept.")
         return Measurement(

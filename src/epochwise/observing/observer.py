@@ -14,8 +14,9 @@ from multiprocessing.connection import Connection
 
 from epochwise.errors import EpochwiseError, WorkerDiedError
 from epochwise.machines.load import OtherLoad
+from epochwise.measuring.disturbances import disturbances
 from epochwise.measuring.gate import Gate, Runtime
-from epochwise.measuring.measure import LOAD_WORTH_SAYING_CORES, PROFILE_ROUNDS
+from epochwise.measuring.measure import PROFILE_ROUNDS
 from epochwise.measuring.measurement import Measurement
 from epochwise.measuring.messages import Go, Load, Loaded, Paused, Reply, Request, Start
 from epochwise.measuring.players import Player
@@ -156,12 +157,6 @@ class Observer:
         if not track.blocks:
             return None
         others = self._others.processors()
-        notes = []
-        if others > LOAD_WORTH_SAYING_CORES:
-            notes.append(
-                f"Other programs used {others:.1f} cores meanwhile{self._others.names()};"
-                " intervals are wider than on a quiet machine."
-            )
         return Measurement(
             models=(record(track, len(track.blocks)),),
             ratio=None,
@@ -170,7 +165,7 @@ class Observer:
             measuring_seconds=sum(block.seconds for block in track.blocks),
             other_load_cores=others,
             data=track.loaded.data,
-            notes=tuple(notes),
+            notes=disturbances(others, self._others.names(), [track.paces]),
         )
 
 
