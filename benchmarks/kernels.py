@@ -95,7 +95,8 @@ def main() -> None:
     medians = [statistics.median(times) for times in taken]
     total = sum(medians[:-1])
     for (name, group, _), median in zip(runs[:-1], medians, strict=False):
-        print(f"{median:9.1f} us {median / total * PERCENT:4.0f} %  {f'{group} samples' if group else 'slices':>10s}  {name}")
+        each = "slices" if not group else "the batch" if group >= batch else f"{group} samples"
+        print(f"{median:9.1f} us {median / total * PERCENT:4.0f} %  {each:>10s}  {name}")
     print(f"{total:9.1f} us together; a step takes {medians[-1]:.1f} us")
 
 
