@@ -21,7 +21,7 @@ from epochwise.experiments.statistics import (
     paired_p_value,
     probability_above,
 )
-from epochwise.experiments.study import RATE, Study, Tuning, run_accuracy
+from epochwise.experiments.study import RATE, Study, Tuned, run_accuracy
 from epochwise.experiments.training import unpacked
 from epochwise.trials.trial import Result, Trial
 
@@ -45,17 +45,9 @@ class Arm:
         """What charts and tables call it."""
         return self.name or title(self.model)
 
-    def rates(self, study: Study) -> tuple[float, ...]:
-        """Learning rates to try by now."""
-        return study.rates(self.tuning(study))
-
-    def best_rate(self, study: Study) -> float | None:
-        """Its best learning rate, ``None`` while that is not known."""
-        return study.best_rate(self.tuning(study))
-
-    def tuning(self, study: Study) -> Tuning:
-        """Gives the trials that its learning rate is chosen by."""
-        return lambda rate: [self.make(seed, rate) for seed in study.tuning_seeds(moving=False)]
+    def tuned(self, study: Study) -> Tuned:
+        """How far the choice of its learning rate is."""
+        return study.tuned(lambda rate: [self.make(seed, rate) for seed in study.tuning_seeds(moving=False)])
 
 
 def planned(study: Study, arms: Iterable[Arm], seeds: Iterable[int]) -> list[Trial]:
@@ -64,10 +56,10 @@ def planned(study: Study, arms: Iterable[Arm], seeds: Iterable[int]) -> list[Tri
     seeds = list(seeds)
     for arm in arms:
         trials |= dict.fromkeys(arm.make(seed, RATE) for seed in seeds)
-        trials |= dict.fromkeys(study.tuned(arm.tuning(study)))
-        best = arm.best_rate(study)
-        if best is not None:
-            trials |= dict.fromkeys(arm.make(seed, best) for seed in seeds)
+        found = arm.tuned(study)
+        trials |= dict.fromkeys(found.trials)
+        if found.rate is not None:
+            trials |= dict.fromkeys(arm.make(seed, found.rate) for seed in seeds)
     return list(trials)
 
 
@@ -105,7 +97,7 @@ class Runs:
 
 def runs(study: Study, arm: Arm, seeds: Iterable[int], results: Mapping[str, Result], *, best: bool = False) -> Runs:
     """Results of an arm, at Keras's learning rate or at its best one."""
-    rate = (arm.best_rate(study) if best else RATE) or RATE
+    rate = (arm.tuned(study).rate if best else RATE) or RATE
     return Runs(arm, rate, tuple(results[arm.make(seed, rate).key] for seed in seeds))
 
 

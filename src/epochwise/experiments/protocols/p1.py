@@ -121,13 +121,13 @@ def _rates(pair: tuple[Runs, Runs]) -> str:
 
 
 def _tried(study: Study, arm: Arm, results: Mapping[str, Result]) -> str:
-    found = {rate: results[arm.make(study.first_seed, rate).key] for rate in arm.rates(study)}
+    found = {rate: results[arm.make(study.first_seed, rate).key] for rate in arm.tuned(study).rates}
     figures = (f"{rate:g} gave {100 * final_validation(result):.1f}" for rate, result in found.items())
     return f"{arm.title}: {', '.join(figures)} per cent"
 
 
 def _at_the_edge(study: Study, pair: tuple[Runs, Runs]) -> str:
-    largest = [each.arm.title for each in reversed(pair) if each.rate == max(each.arm.rates(study))]
+    largest = [each.arm.title for each in reversed(pair) if each.rate == max(each.arm.tuned(study).rates)]
     return f" The best one is the largest that was tried for {' and '.join(largest)}." if largest else ""
 
 

@@ -29,7 +29,7 @@ def plan(study: Study) -> list[Trial]:
     arms = [arm for model in study.models for arm in (_arm(study, model, 0), _arm(study, model, 1))]
     trials = planned(study, arms, study.seeds)
     for model in study.models:
-        rate = _arm(study, model, 1).best_rate(study)
+        rate = _arm(study, model, 1).tuned(study).rate
         for number in _permutations(study)[1:]:
             arm = _arm(study, model, number)
             trials += [arm.make(seed, each) for seed in study.seeds for each in {0.01, rate or 0.01}]
@@ -100,7 +100,7 @@ def _arm(study: Study, model: Description, permutation: int) -> Arm:
 def _found(study: Study, model: Description, results: Mapping[str, Result], best: bool) -> Found:
     """All permutations train at the rate that was best for the first one."""
     in_order = runs(study, _arm(study, model, 0), study.seeds, results, best=best)
-    rate = (_arm(study, model, 1).best_rate(study) if best else 0.01) or 0.01
+    rate = (_arm(study, model, 1).tuned(study).rate if best else 0.01) or 0.01
     moved = []
     for number in _permutations(study):
         arm = _arm(study, model, number)

@@ -18,7 +18,7 @@ from epochwise.experiments.models import Description, ours, title
 from epochwise.experiments.protocols import p6_checks, p8
 from epochwise.experiments.record import Experiment, Finding, PositionMap, Table, Verdict
 from epochwise.experiments.statistics import Interval, mean_interval, paired_p_value
-from epochwise.experiments.study import RATE, Study
+from epochwise.experiments.study import RATE, Study, Tuned
 from epochwise.trials.trial import Result, Trial
 
 ID = "P6"
@@ -44,16 +44,16 @@ class Arm:
         """Of the model and the place."""
         return f"{title(self.model)}, trained at {self.place} of {self.canvas.side} x {self.canvas.side}"
 
-    def best_rate(self, study: Study) -> float | None:
+    def tuned(self, study: Study) -> Tuned:
         """Its learning rate: the best for the object in the centre of its canvas, wherever it is trained."""
-        return on.best_rate(study, self.model, self.canvas, [self.canvas.centre])
+        return on.tuned(study, self.model, self.canvas, [self.canvas.centre])
 
-    def trial(self, study: Study, seed: int) -> Trial | None:
-        """A training; ``None`` while its learning rate is not known."""
-        rate = self.best_rate(study)
+    def trials(self, study: Study, rate: float | None) -> list[Trial]:
+        """A training of each seed; none while its learning rate is not known."""
         if rate is None:
-            return None
-        return on.training(study, self.model, self.canvas, [self.place], seed, rate, keep_weights=self.exact)
+            return []
+        place = [self.place]
+        return [on.training(study, self.model, self.canvas, place, seed, rate, keep_weights=self.exact) for seed in study.seeds]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,9 +160,9 @@ def plan(study: Study) -> list[Trial]:
     """Learning rates first; then each arm with each seed, and the ceiling: the second model trained at all places."""
     trials: dict[Trial, None] = {}
     for arm in arms(study):
-        trials |= dict.fromkeys(on.tunings(study, arm.model, arm.canvas, [arm.canvas.centre]))
-        trials |= dict.fromkeys(trial for seed in study.seeds if (trial := arm.trial(study, seed)) is not None)
-    trials |= dict.fromkeys(on.tunings(study, study.models[1], on.large(study), on.large(study).places))
+        found = arm.tuned(study)
+        trials |= dict.fromkeys(found.trials) | dict.fromkeys(arm.trials(study, found.rate))
+    trials |= dict.fromkeys(p8.tuned(study, study.models[1]).trials)
     return list(trials | dict.fromkeys(p8.everywhere(study, study.models[1], p8.seeds(study))))
 
 
@@ -223,7 +223,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
 
 
 def _trials(study: Study, arm: Arm, results: Mapping[str, Result]) -> list[Result]:
-    return [results[trial.key] for seed in study.seeds if (trial := arm.trial(study, seed)) is not None]
+    return [results[trial.key] for trial in arm.trials(study, arm.tuned(study).rate)]
 
 
 def _outcome(study: Study, arm: Arm, results: Mapping[str, Result], chance: float) -> Outcome:
@@ -318,7 +318,7 @@ def _table(found: list[Outcome], ceiling: np.ndarray) -> Table:
 
 
 def _rates(study: Study) -> str:
-    rates = {f"{title(arm.model)}, canvas of {arm.canvas.side}": arm.best_rate(study) for arm in arms(study)}
+    rates = {f"{title(arm.model)}, canvas of {arm.canvas.side}": arm.tuned(study).rate for arm in arms(study)}
     return "; ".join(f"{rate:g} for {name}" for name, rate in rates.items())
 
 

@@ -17,7 +17,7 @@ from epochwise.experiments import canvas as on
 from epochwise.experiments.models import Description, ours, title
 from epochwise.experiments.record import Chart, Experiment, Finding, Line, Table, Verdict, band
 from epochwise.experiments.statistics import Interval, crossing, data_multiplier, mean_interval
-from epochwise.experiments.study import RATE, Study
+from epochwise.experiments.study import RATE, Study, Tuned
 from epochwise.trials.trial import Result, Trial
 
 ID = "P9"
@@ -77,8 +77,9 @@ def plan(study: Study) -> list[Trial]:
     trials: dict[Trial, None] = {}
     for task in tasks(study):
         for model in arms(study):
-            trials |= dict.fromkeys(study.tuned(partial(_tuning, study, task, model)))
-            for rate in _rates(study, task, model):
+            found = _tuned(study, task, model)
+            trials |= dict.fromkeys(found.trials)
+            for rate in _rates(study, model, found.rate):
                 trials |= dict.fromkeys(
                     _trial(study, task, model, count, seed, rate) for count in sizes(study) for seed in seeds(study, model)
                 )
@@ -113,7 +114,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
             "it helps all arms alike. Learning rates were chosen with all images, by the mean over "
             f"{len(study.tuning_seeds(moving=True))} seeds where the object lies anywhere, and with one seed else: "
             + "; ".join(
-                f"{_best_rate(study, task, model):g} for {title(model)} on {task.text}"
+                f"{_tuned(study, task, model).rate:g} for {title(model)} on {task.text}"
                 for task in (centred, anywhere)
                 for model in arms(study)
             )
@@ -138,8 +139,8 @@ def _trial(study: Study, task: Task, model: Description, count: int, seed: int, 
     )
 
 
-def _best_rate(study: Study, task: Task, model: Description) -> float | None:
-    return study.best_rate(partial(_tuning, study, task, model))
+def _tuned(study: Study, task: Task, model: Description) -> Tuned:
+    return study.tuned(partial(_tuning, study, task, model))
 
 
 def _tuning(study: Study, task: Task, model: Description, rate: float) -> list[Trial]:
@@ -148,9 +149,8 @@ def _tuning(study: Study, task: Task, model: Description, rate: float) -> list[T
     return [_trial(study, task, model, sizes(study)[-1], seed, rate) for seed in study.tuning_seeds(moving)]
 
 
-def _rates(study: Study, task: Task, model: Description) -> Iterable[float]:
+def _rates(study: Study, model: Description, best: float | None) -> Iterable[float]:
     """The arm's best one, and for the pair in the larger tiers Keras's own."""
-    best = _best_rate(study, task, model)
     usual = study.sizes.efficiency_control_seeds and model in study.models
     return {rate for rate in (best, RATE if usual else None) if rate is not None}
 
@@ -159,7 +159,7 @@ def _accuracies(
     study: Study, task: Task, model: Description, results: Mapping[str, Result], *, tuned: bool = True
 ) -> np.ndarray:
     """Of the best weights on the test images: ``(seeds, sizes)``."""
-    rate = (_best_rate(study, task, model) if tuned else RATE) or RATE
+    rate = (_tuned(study, task, model).rate if tuned else RATE) or RATE
     return np.array(
         [
             [results[_trial(study, task, model, count, seed, rate).key].numbers["best"]["test"] for count in sizes(study)]
