@@ -288,3 +288,27 @@ def test_a_plan_describes_no_trial_again_for_every_seed(protocol, monkeypatch):
     monkeypatch.setattr(Study, "trial", counted)
     protocol.plan(of)
     assert max(described.values()) <= 3
+
+
+@pytest.mark.parametrize(("classes", "enough"), [(2, 0.55), (3, 0.4), (10, 0.19), (100, 0.02)])
+def test_a_model_has_learnt_when_it_is_well_above_guessing(classes, enough):
+    """Twice chance where classes are many; of two classes nobody can have twice chance."""
+    of = made_up.study()
+    assert dataclasses.replace(of, data=dataclasses.replace(of.data, classes=classes)).enough == pytest.approx(enough)
+
+
+@pytest.mark.parametrize(
+    ("asleep", "verdicts"),
+    [
+        (("mlp",), {p1: "supported", p2: "not measured", p3: "supported", p5: "supported"}),
+        (("cnn",), {p1: "refuted", p2: "not measured", p3: "refuted", p5: "not measured"}),
+        (("mlp", "cnn", "mlp_4"), {p1: "not measured", p2: "not measured", p5: "not measured"}),
+    ],
+)
+def test_models_that_guess_decide_nothing_by_what_they_cannot_lose(asleep, verdicts):
+    """A learner may be compared with a guesser by accuracy; what is reached or lost needs two, and two guessers say nothing."""
+    for protocol, verdict in verdicts.items():
+        lost = 0.1 if "cnn" not in asleep else 0.0
+        found, _ = judged(protocol, world(lost=lost, by_name=dict.fromkeys(asleep, -0.75)), source="made-up")
+        assert (protocol.ID, found.verdict) == (protocol.ID, verdict)
+        assert ("did not learn enough" in found.sentence) == (verdict == "not measured")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
+import msgspec
 import numpy as np
 
 from epochwise.experiments.models import Description, title
-from epochwise.experiments.record import Verdict
+from epochwise.experiments.record import Experiment, Finding, Verdict
 from epochwise.experiments.statistics import (
     Interval,
     hierarchical_bootstrap,
@@ -24,6 +26,8 @@ from epochwise.experiments.statistics import (
 from epochwise.experiments.study import RATE, Study, Tuned, run_accuracy
 from epochwise.experiments.training import unpacked
 from epochwise.trials.trial import Result, Trial
+
+Judged = TypeVar("Judged", Experiment, Finding)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +146,26 @@ def _counts(results: Sequence[Result], last: int) -> np.ndarray:
     """How often each test image was right in the last tests: ``(seeds, images)``."""
     images = int(results[0].numbers["test"]["images"])
     return np.stack([unpacked(result.arrays["correct"][-last:], images).sum(axis=0) for result in results])
+
+
+def where_learnt(record: Judged, study: Study, *compared: Runs) -> Judged:
+    """A finding as it is if all of these learnt something; else nothing is concluded, and it says why."""
+    return doubted(record, [each.arm.title for each in compared if each.mean.low <= study.enough])
+
+
+def where_any_learnt(record: Judged, study: Study, *compared: Runs) -> Judged:
+    """The same where one that learnt something is enough: a better model may be compared with one that guesses."""
+    names = [each.arm.title for each in compared if each.mean.low <= study.enough]
+    return doubted(record, names if len(names) == len(compared) else [])
+
+
+def doubted(record: Judged, names: Iterable[str]) -> Judged:
+    """A finding without its verdict where models of these names learnt nothing; as it is where there are none."""
+    named = list(dict.fromkeys(names))
+    if not named:
+        return record
+    said = f"{record.sentence} {' and '.join(named)} did not learn enough for this to mean anything."
+    return msgspec.structs.replace(record, verdict="not measured", sentence=said)
 
 
 def agreed(usual: Verdict, best: Verdict) -> Verdict:

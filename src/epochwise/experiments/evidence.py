@@ -248,8 +248,9 @@ def _left_out(module: ProtocolModule, study: Study) -> str:
     if module.ID in OF_THEIR_OWN:
         return ""
     if study.data.least_per_class < LEAST_PER_CLASS:
+        count = f"{study.data.least_per_class} image{'' if study.data.least_per_class == 1 else 's'}"
         return (
-            f"the rarest class has {study.data.least_per_class} images to train on, and {LEAST_PER_CLASS} are needed, so that "
+            f"the rarest class has {count} to train on, and {LEAST_PER_CLASS} are needed, so that "
             "each class is there when learning rates are chosen."
         )
     reasons = (study.refused.get((str(model["name"]), shape), "") for model in study.models for shape in _shapes(module, study))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import platformdirs
 
 from epochwise.errors import ModelDoesNotFitError, UsageError
-from epochwise.experiments import data, models
+from epochwise.experiments import data, models, reach
 from epochwise.experiments.models import Description, Facts
 from epochwise.experiments.study import TIERS, Source, Study
 from epochwise.subjects.backends import PLAIN_PYTORCH, choose_backend
@@ -98,6 +98,7 @@ def informed(prepared: Prepared, results: Mapping[str, Result]) -> Study:
     facts: dict[tuple[str, tuple[int, ...]], Facts] = {}
     refused: dict[tuple[str, tuple[int, ...]], str] = {}
     notes: list[str] = []
+    faint: dict[str, str] = {}
     for trial in prepared.looks:
         numbers = results[trial.key].numbers
         place = str(trial.arguments["model"]["name"]), tuple(trial.arguments["input_shape"])
@@ -111,6 +112,10 @@ def informed(prepared: Prepared, results: Mapping[str, Result]) -> Study:
                 )
             continue
         facts[place] = Facts(**numbers["facts"])
+        if numbers["reach"] is not None and place[1] == study.data.shape:
+            found = reach.of_model(place[0], study.data.high - study.data.low, reach.Reach(**numbers["reach"]))
+            if found:
+                faint[place[0]] = found
         if numbers["reasons"] and place[1] == study.data.shape:
             reasons = "; ".join(numbers["reasons"])
             notes.append(f"Keras trains {place[0]}, which is slower: the engine does not cover {reasons}.")
@@ -119,7 +124,9 @@ def informed(prepared: Prepared, results: Mapping[str, Result]) -> Study:
             "Both models are trained with plain SGD, batches of 32 and cross-entropy, whatever they were compiled with, so "
             "that nothing but the models differs."
         )
-    return dataclasses.replace(study, facts_of_users=facts, refused=refused, notes=tuple(notes))
+    pixels = reach.of_images(study.data.low, study.data.high)
+    notes = [*faint.values(), *([pixels] if pixels else []), *notes]
+    return dataclasses.replace(study, facts_of_users=facts, refused=refused, faint=tuple(faint), notes=tuple(notes))
 
 
 def _source(source: str) -> Source:
@@ -134,6 +141,8 @@ def _source(source: str) -> Source:
         samples=len(loaded.y),
         tests=len(loaded.y_test),
         least_per_class=data.least_per_class(loaded.y, loaded.classes),
+        low=float(loaded.x.min()),
+        high=float(loaded.x.max()),
     )
     data.images.cache_clear()
     return found
@@ -144,6 +153,7 @@ def _look(study: Study, model: Description, shape: Sequence[int]) -> Trial:
         "model": dict(model),
         "input_shape": list(shape),
         "classes": study.data.classes,
+        "between": [study.data.low, study.data.high],
         "backend": study.backend,
     }
     return Trial(run=_FACTS, arguments=arguments, cost=_SECONDS)

@@ -56,7 +56,8 @@ class Interval(NamedTuple):
 
     def told(self, digits: int, *, signed: bool = False) -> str:
         """In words: ``1.5 [0.9, 2.1]``, the estimate with its sign if asked."""
-        return f"{self.estimate:{'+' if signed else ''}.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        form = f"z.{digits}f"  # no negative zeros
+        return f"{self.estimate:{'+' if signed else ''}{form}} [{self.low:{form}}, {self.high:{form}}]"
 
 
 def mean_interval(values: ArrayLike) -> Interval:

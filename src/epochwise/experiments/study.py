@@ -165,6 +165,8 @@ class Source:
         samples: to train on, validation included.
         tests: test images.
         least_per_class: training samples of the rarest class.
+        low: the smallest number in the images.
+        high: the largest.
     """
 
     source: str
@@ -175,6 +177,8 @@ class Source:
     samples: int
     tests: int
     least_per_class: int
+    low: float
+    high: float
 
     @property
     def validation(self) -> int:
@@ -214,6 +218,7 @@ class Study:
         backend: of Keras.
         facts_of_users: costs of the user's models, by name and shape of a sample.
         refused: why a user's model does not accept samples of a shape, by name and shape.
+        faint: names of those of the user's models that hardly see their images; the notes say why.
         known: results of trials that are done, by key. A protocol may plan further ones that depend on them.
         first_seed: the seeds of each arm are this one and those after it.
         notes: what a reader of the record must know.
@@ -228,6 +233,7 @@ class Study:
     backend: str
     facts_of_users: Mapping[tuple[str, tuple[int, ...]], Facts] = dataclasses.field(default_factory=dict)
     refused: Mapping[tuple[str, tuple[int, ...]], str] = dataclasses.field(default_factory=dict)
+    faint: tuple[str, ...] = ()
     known: Mapping[str, Result] = dataclasses.field(default_factory=dict)
     first_seed: int = 0
     notes: tuple[str, ...] = ()
@@ -246,6 +252,16 @@ class Study:
     def of_the_question(self) -> bool:
         """Whether the two models are the question's own."""
         return [model["name"] for model in self.models if "layers" in model] == ["mlp", "cnn"]
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing, from 0 to 1."""
+        return 1 / self.data.classes
+
+    @property
+    def enough(self) -> float:
+        """Accuracy above which a model has learnt something: twice chance, or a tenth of the way from chance to 1 if less."""
+        return self.chance + min(self.chance, (1 - self.chance) / 10)
 
     def steps(self, epochs: float, samples: int | None = None) -> int:
         """Steps of so many epochs of so many samples (by default all that are trained on)."""

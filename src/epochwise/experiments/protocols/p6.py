@@ -26,8 +26,6 @@ TITLE = "Trained in one place: recognised where else?"
 KEPT, LOST = 0.9, 0.5
 """Shares of the accuracy that is left at places that have no pixel in common with the trained one: generalises, does not."""
 ABOVE_CHANCE = 0.05
-LEARNT = 2.0
-"""Times chance that an arm must reach where it was trained; below that there is nothing to keep or to lose."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +61,7 @@ class Outcome:
     arm: Arm
     maps: np.ndarray
     chance: float
+    enough: float
 
     @property
     def _in_place(self) -> np.ndarray:
@@ -134,7 +133,7 @@ class Outcome:
     @property
     def learnt(self) -> bool:
         """Whether it is well above chance where it was trained."""
-        return self.in_place.low > LEARNT * self.chance
+        return self.in_place.low > self.enough
 
 
 def arms(study: Study) -> list[Arm]:
@@ -169,14 +168,13 @@ def plan(study: Study) -> list[Trial]:
 def p_value(study: Study, results: Mapping[str, Result]) -> float:
     """Of the share that the main verdict rejects: that it is where generalising ends, or where losing it begins."""
     claimed = next(arm for arm in arms(study) if arm.model == study.models[1])
-    shares = _outcome(study, claimed, results, 1 / study.data.classes).shares
+    shares = _outcome(study, claimed, results).shares
     return paired_p_value(shares, np.full(len(shares), KEPT if shares.mean() > KEPT else LOST))
 
 
 def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     """What is left of the accuracy at disjoint places, per model."""
-    chance = 1 / study.data.classes
-    found = {(str(arm.model["name"]), arm.canvas.side, arm.place): _outcome(study, arm, results, chance) for arm in arms(study)}
+    found = {(str(arm.model["name"]), arm.canvas.side, arm.place): _outcome(study, arm, results) for arm in arms(study)}
     first, second = (str(model["name"]) for model in study.models)
     wide, narrow = on.large(study), on.small(study)
     claimed = found[second, wide.side, wide.corner]
@@ -226,9 +224,9 @@ def _trials(study: Study, arm: Arm, results: Mapping[str, Result]) -> list[Resul
     return [results[trial.key] for trial in arm.trials(study, arm.tuned(study).rate)]
 
 
-def _outcome(study: Study, arm: Arm, results: Mapping[str, Result], chance: float) -> Outcome:
+def _outcome(study: Study, arm: Arm, results: Mapping[str, Result]) -> Outcome:
     maps = np.stack([on.accuracy_map(result, arm.canvas) for result in _trials(study, arm, results)])
-    return Outcome(arm, maps, chance)
+    return Outcome(arm, maps, study.chance, study.enough)
 
 
 def _anywhere(name: str, found: Outcome, seeds: int) -> Finding:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epochwise.experiments import canvas as on
+from epochwise.experiments.arms import doubted
 from epochwise.experiments.models import Description, ours, title
 from epochwise.experiments.record import Chart, Experiment, Finding, Table, Verdict, band
 from epochwise.experiments.statistics import Interval, mean_interval, seed_bootstrap
@@ -34,6 +35,12 @@ def arms(study: Study) -> list[Description]:
 def seeds(study: Study) -> range:
     """Seeds of each arm."""
     return study.seeds_of(study.sizes.placed_seeds)
+
+
+def seeds_told(study: Study) -> str:
+    """With how many seeds a learning rate is chosen where the object's place changes, in words. P9 says it too."""
+    count = len(study.tuning_seeds(moving=True))
+    return "one seed" if count == 1 else f"the mean over {count} seeds"
 
 
 def shapes(study: Study) -> list[tuple[int, int, int]]:
@@ -77,15 +84,20 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     count, trials = len(seeds(study)), len(plan(study))
     first, second = study.models
     gets_there = {name: math.isfinite(each.high) for name, each in found.items()}
-    by_cnn = any(gets_there[name] for name in gets_there if name != first["name"])
+    learnt = {name: mean_interval(on.at(each[:, 0], canvas, canvas.centre)).low > study.enough for name, each in maps.items()}
+    by_cnn = any(gets_there[name] and learnt[name] for name in gets_there if name != first["name"])
     main = _main(first, found[str(first["name"])], by_cnn, worst[str(first["name"])], counts, count, trials)
+
+    def judged(finding: Finding, model: Description) -> Finding:
+        return doubted(finding, [] if learnt[str(model["name"])] else [title(model)])
+
     return Experiment.of(
-        main,
+        judged(main, first),
         title=TITLE,
         seeds=count,
         trials=trials,
         further=tuple(
-            _enough(f"{ID}.{name}", model, found[str(model["name"])], counts, count, trials)
+            judged(_enough(f"{ID}.{name}", model, found[str(model["name"])], counts, count, trials), model)
             for name, model in (("second", second), ("pooled", ours(POOLED)))
         ),
         charts=(
@@ -111,7 +123,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         ),
         notes=(
             f"{on.samples(study):,} images, {study.sizes.canvas_epochs} epochs, whatever the number of places. Learning rates "
-            f"were chosen with the object at all places, on validation images, {len(study.tuning_seeds(moving=True))} seeds: "
+            f"were chosen with the object at all places, on validation images, by {seeds_told(study)}: "
             + "; ".join(f"{tuned(study, model).rate:g} for {title(model)}" for model in arms(study))
             + ".",
             f"The worst of {len(canvas.places)} places is partly bad luck with {study.sizes.position_images:,} images at each, "
@@ -191,7 +203,8 @@ def _told(fewest: Interval) -> str:
     if math.isinf(fewest.estimate):
         return "no number of places that was tried is enough"
     ends = [f"{end:.0f}" if math.isfinite(end) else "more than were tried" for end in (fewest.low, fewest.high)]
-    return f"{fewest.estimate:.0f} places are enough [{ends[0]}, {ends[1]}]"
+    enough = "place is" if fewest.estimate == 1 else "places are"
+    return f"{fewest.estimate:.0f} {enough} enough [{ends[0]}, {ends[1]}]"
 
 
 def _chart(name: str, text: str, study: Study, counts: Sequence[int], values: Mapping[str, np.ndarray]) -> Chart:
