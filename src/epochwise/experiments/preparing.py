@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -24,6 +25,8 @@ Shape: TypeAlias = tuple[int, int, int]
 
 _FACTS = "epochwise.experiments.models.keras:facts"
 _SECONDS = 2.0
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_ERROR = re.compile(r"[\w.]+(Error|Exception): ")
 _PAIR = 2
 _FOLDER_VARIABLE = "EPOCHWISE_CACHE"
 
@@ -103,7 +106,7 @@ def informed(prepared: Prepared, results: Mapping[str, Result]) -> Study:
         numbers = results[trial.key].numbers
         place = str(trial.arguments["model"]["name"]), tuple(trial.arguments["input_shape"])
         if "refused" in numbers:
-            refused[place] = str(numbers["refused"])
+            refused[place] = _briefly(str(numbers["refused"]), *place)
             if place[1] == study.data.shape:
                 raise ModelDoesNotFitError(
                     str(numbers["refused"]),
@@ -127,6 +130,18 @@ def informed(prepared: Prepared, results: Mapping[str, Result]) -> Study:
     pixels = reach.of_images(study.data.low, study.data.high)
     notes = [*faint.values(), *([pixels] if pixels else []), *notes]
     return dataclasses.replace(study, facts_of_users=facts, refused=refused, faint=tuple(faint), notes=tuple(notes))
+
+
+def _briefly(refusal: str, name: str, shape: Sequence[int]) -> str:
+    """A refusal as a sentence; of a traceback only the error's own words, without Keras's heading and colours."""
+    lines = [line.strip() for line in _COLOURS.sub("", refusal).splitlines() if line.strip()]
+    if len(lines) == 1:
+        return refusal
+    errors = [number for number, line in enumerate(lines) if _ERROR.match(line)]
+    place = errors[-1] if errors else 0
+    if "Exception encountered when calling" in lines[place] and place + 1 < len(lines):
+        place += 1
+    return f"{name} fails with samples of {tuple(shape)}, which are shown to it here: {lines[place].rstrip('.')}."
 
 
 def _source(source: str) -> Source:
