@@ -36,7 +36,13 @@ def asked(monkeypatch):
         return replace(evidence_samples.untrusted(), tier=request.tier)
 
     monkeypatch.setattr(core, "run", run)
-    monkeypatch.setattr(core, "plan", lambda request: requests.append(request) or evidence_samples.PLAN)
+
+    def plan(request, progress):
+        requests.append(request)
+        progress(0, 2, "looking at models and data")
+        return evidence_samples.PLAN
+
+    monkeypatch.setattr(core, "plan", plan)
     return requests
 
 
@@ -79,10 +85,11 @@ def test_what_was_found_is_shown_and_written(asked, tmp_path, capsys):
 
 @pytest.mark.parametrize("option", ["--plan", "--status"])
 def test_plan_and_status_train_nothing(asked, option, capsys):
-    """They only say what is there and what is left."""
+    """They only say what is there and what is left, and meanwhile what they look at."""
     call("P1", option)
-    out = " ".join(capsys.readouterr().out.split())
-    assert "21 trainings are left: about 5.7 min with 2 workers" in out
+    shown = capsys.readouterr()
+    assert "21 trainings are left: about 5.7 min with 2 workers" in " ".join(shown.out.split())
+    assert "looking at models and data" in shown.err
     assert len(asked) == 1
 
 

@@ -30,6 +30,8 @@ def study(tier: str = "smoke", *, users: bool = False, **sizes: Any) -> Study:
         samples=60_000,
         tests=10_000,
         least_per_class=6_000,
+        low=0.0,
+        high=1.0,
     )
     pair = ({"name": "dense", "text": "a.py:dense", "digest": ""}, {"name": "conv", "text": "a.py:conv", "digest": ""})
     made = Study(

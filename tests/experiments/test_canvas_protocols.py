@@ -157,6 +157,24 @@ def test_where_no_model_gets_there_nothing_is_said_of_cnns():
     assert [each.verdict for each in experiment.further] == ["refuted", "refuted"]
 
 
+@pytest.mark.parametrize("asleep", ["dense", "conv"])
+def test_no_place_is_enough_for_a_model_that_learnt_nothing(asleep):
+    """One that guesses is as bad at its worst place as in the one it was shown, which is no success of augmentation."""
+
+    def numbers(arguments, generator):
+        found = moved({"dense": 1, "conv": 5, "cnn_16_64_gmp": 99})(arguments, generator)
+        if arguments["model"]["name"] == asleep and found["positions"]:
+            found["positions"] = [0.1] * len(found["positions"])
+        return found
+
+    experiment, _ = made_up.judged(p8, made_up.study(users=True), numbers)
+    verdicts = {each.id: each.verdict for each in (experiment, *experiment.further)}
+    awake = {"P8": "refuted", "P8.second": "supported", "P8.pooled": "supported"}
+    assert verdicts == awake | {{"dense": "P8", "conv": "P8.second"}[asleep]: "not measured"}
+    told = next(each for each in (experiment, *experiment.further) if each.verdict == "not measured")
+    assert told.sentence.endswith(f"{asleep} did not learn enough for this to mean anything.")
+
+
 def learning(shift):
     """A world in which accuracy rises with the logarithm of the images, and each model is shifted along that axis."""
 
@@ -205,3 +223,30 @@ def test_what_both_models_must_accept():
     study = made_up.study(users=True)
     assert p6.shapes(study) == [(42, 42, 1), (28, 28, 1)]
     assert p8.shapes(study) == p9.shapes(study) == [(42, 42, 1)]
+
+
+@pytest.mark.parametrize(
+    ("dense", "conv", "noise", "verdict"),
+    [
+        (0.10, 0.80, 0.001, "supported"),
+        (0.80, 0.10, 0.001, "refuted"),
+        (0.45, 0.50, 0.050, "undecided"),
+        (0.10, 0.12, 0.001, "not measured"),
+    ],
+)
+def test_curves_with_nothing_in_common_are_apart_only_if_that_is_sure(dense, conv, noise, verdict):
+    """Accuracies that do not depend on the number of images: a bound, nothing where seeds differ more, nothing of guessing."""
+
+    def flat(arguments, generator):
+        end = {"dense": dense, "conv": conv}[arguments["model"]["name"]]
+        accuracy = end + noise * (arguments["seed"] - 1) * (1 if end == conv else -1)
+        return {
+            "validation": made_up.rated(arguments, best=0.03),
+            "best": {"step": 1, "validation": accuracy, "test": accuracy},
+        }
+
+    experiment, _ = made_up.judged(p9, made_up.study(users=True), flat)
+    assert experiment.verdict == verdict
+    if verdict == "supported":
+        assert experiment.low == 10
+        assert "dense is less accurate with any number up to 3,000 images than conv with 300" in experiment.sentence

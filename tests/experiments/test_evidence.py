@@ -12,6 +12,7 @@ import epochwise
 from epochwise.errors import DataError, ModelDoesNotFitError, UsageError
 from epochwise.experiments import evidence as whole
 from epochwise.experiments import study
+from epochwise.experiments.preparing import _briefly
 from epochwise.experiments.protocols import p0
 from epochwise.experiments.record import Experiment
 from epochwise.experiments.request import Request
@@ -82,7 +83,7 @@ def test_two_models_of_a_users_on_data_of_their_own(place):
     verdicts = {each.id: each.verdict for each in found.experiments}
     assert verdicts["P6"] == "not measured"
     assert "dense takes (12, 12, 1)" in found.experiments[-1].sentence
-    assert verdicts["P1"] != "not measured"
+    assert "points at learning rate 0.01" in found.experiments[1].sentence, "it was judged, whether or not they learnt"
     assert found.experiments[3].checks[0].passed
     assert found.agreement is not None
     assert found.agreement.largest_difference <= 0.02
@@ -94,6 +95,17 @@ def test_two_models_of_a_users_on_data_of_their_own(place):
     assert msgspec.json.decode(found.to_json(), type=epochwise.Evidence) == found
     assert dataclasses.asdict(request)["seed"] == 0
     assert msgspec.structs.replace(again, seconds=0.0) == msgspec.structs.replace(found, seconds=0.0)
+
+
+def test_why_a_model_fails_with_another_size_is_told_in_a_sentence():
+    """Of a traceback with Keras's heading and colours, the error's own words; a sentence stays as it is."""
+    heading = "nets.py:f raised ValueError. Its traceback:\n  File 'nets.py', line 7\n"
+    words = "\x1b[1mThe total size of the tensor must be unchanged.\x1b[0m"
+    keras = f"{heading}  ValueError: Exception encountered when calling Reshape.call().\n\n{words}\n\nArguments received"
+    said = "f fails with samples of (42, 42, 1), which are shown to it here: "
+    assert _briefly(keras, "f", (42, 42, 1)) == f"{said}The total size of the tensor must be unchanged."
+    assert _briefly(f"{heading}  ValueError: no.", "f", (42, 42, 1)) == f"{said}ValueError: no."
+    assert _briefly("f takes (12, 12, 1).", "f", (42, 42, 1)) == "f takes (12, 12, 1)."
 
 
 @pytest.mark.torch

@@ -61,7 +61,7 @@ from epochwise.experiments.models.keras import build, facts
 
 found = {}
 for name in LAYERS if sys.argv[1] == "all" else ():
-    given = facts({"model": ours(name), "input_shape": (28, 28, 1), "classes": 10})
+    given = facts({"model": ours(name), "input_shape": (28, 28, 1), "classes": 10, "between": [0, 1]})
     found[name] = given.numbers["facts"]
 model = build(ours("cnn_blur"), (28, 28, 1), 10, seed=7)
 found["weights"] = [float(np.float64(weight).sum()) for weight in model.get_weights()]

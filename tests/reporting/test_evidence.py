@@ -118,11 +118,25 @@ def test_maps_stand_in_rows_by_their_place_of_training():
     assert [[found.trained_at for found in row] for row in rows_of(maps)] == [[(0, 0)] * 4, [(12, 12)] * 4 + [None]]
 
 
+@pytest.mark.parametrize("width", [950, 340])
+def test_pictures_that_are_put_together_here_are_vega_lite(width):
+    """Altair, which did not put them together, accepts each against the schema, its layers and titles included."""
+    altair = pytest.importorskip("altair")
+    record = samples.evidence()
+    found = [heat_maps(each.maps, width) for each in record.experiments if each.maps]
+    found += [drawing(group, width, looks(record)) for each in record.experiments for group in figures_of(each.charts)]
+    assert len(found) > 8
+    for each in found:
+        altair.Chart.from_dict(each, validate=True)
+    with pytest.raises(pytest.importorskip("jsonschema").ValidationError):
+        altair.Chart.from_dict({**found[0], "spacing": "much"}, validate=True)
+
+
 def test_heat_maps_have_one_scale_and_frame_the_place_of_training():
     """Every cell is drawn; equal accuracies have one colour in all maps; a frame for each map with a place of training."""
     maps = samples.small().experiments[-1].maps
     flat = [replace(found, accuracy=tuple((0.4,) * len(found.offsets) for _ in found.offsets)) for found in maps]
-    chart = heat_maps(flat, 950).to_dict()
+    chart = heat_maps(flat, 950)
     scales = re.findall(r"'domain': \[0, ([\d.]+)\]", str(chart))
     assert len(set(scales)) == 1
     text = svg_of(heat_maps(maps, 950))

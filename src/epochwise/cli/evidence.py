@@ -178,5 +178,6 @@ def _show_outlook(request: Request, status: bool) -> None:
     from epochwise.experiments.evidence import plan
     from epochwise.reporting.evidence_plan import plan_view, status_view
 
-    found = plan(request)
+    with Progress() as progress:
+        found = plan(request, progress)
     show(status_view(found) if status else plan_view(found))

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
+import msgspec
 import numpy as np
 
 from epochwise.experiments.models import Description, title
-from epochwise.experiments.record import Verdict
+from epochwise.experiments.record import Experiment, Finding, Verdict
 from epochwise.experiments.statistics import (
     Interval,
     hierarchical_bootstrap,
@@ -21,9 +23,11 @@ from epochwise.experiments.statistics import (
     paired_p_value,
     probability_above,
 )
-from epochwise.experiments.study import RATE, Study, Tuning, run_accuracy
+from epochwise.experiments.study import RATE, Study, Tuned, run_accuracy
 from epochwise.experiments.training import unpacked
 from epochwise.trials.trial import Result, Trial
+
+Judged = TypeVar("Judged", Experiment, Finding)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,17 +49,9 @@ class Arm:
         """What charts and tables call it."""
         return self.name or title(self.model)
 
-    def rates(self, study: Study) -> tuple[float, ...]:
-        """Learning rates to try by now."""
-        return study.rates(self.tuning(study))
-
-    def best_rate(self, study: Study) -> float | None:
-        """Its best learning rate, ``None`` while that is not known."""
-        return study.best_rate(self.tuning(study))
-
-    def tuning(self, study: Study) -> Tuning:
-        """Gives the trials that its learning rate is chosen by."""
-        return lambda rate: [self.make(seed, rate) for seed in study.tuning_seeds(moving=False)]
+    def tuned(self, study: Study) -> Tuned:
+        """How far the choice of its learning rate is."""
+        return study.tuned(lambda rate: [self.make(seed, rate) for seed in study.tuning_seeds(moving=False)])
 
 
 def planned(study: Study, arms: Iterable[Arm], seeds: Iterable[int]) -> list[Trial]:
@@ -64,10 +60,10 @@ def planned(study: Study, arms: Iterable[Arm], seeds: Iterable[int]) -> list[Tri
     seeds = list(seeds)
     for arm in arms:
         trials |= dict.fromkeys(arm.make(seed, RATE) for seed in seeds)
-        trials |= dict.fromkeys(study.tuned(arm.tuning(study)))
-        best = arm.best_rate(study)
-        if best is not None:
-            trials |= dict.fromkeys(arm.make(seed, best) for seed in seeds)
+        found = arm.tuned(study)
+        trials |= dict.fromkeys(found.trials)
+        if found.rate is not None:
+            trials |= dict.fromkeys(arm.make(seed, found.rate) for seed in seeds)
     return list(trials)
 
 
@@ -105,7 +101,7 @@ class Runs:
 
 def runs(study: Study, arm: Arm, seeds: Iterable[int], results: Mapping[str, Result], *, best: bool = False) -> Runs:
     """Results of an arm, at Keras's learning rate or at its best one."""
-    rate = (arm.best_rate(study) if best else RATE) or RATE
+    rate = (arm.tuned(study).rate if best else RATE) or RATE
     return Runs(arm, rate, tuple(results[arm.make(seed, rate).key] for seed in seeds))
 
 
@@ -150,6 +146,26 @@ def _counts(results: Sequence[Result], last: int) -> np.ndarray:
     """How often each test image was right in the last tests: ``(seeds, images)``."""
     images = int(results[0].numbers["test"]["images"])
     return np.stack([unpacked(result.arrays["correct"][-last:], images).sum(axis=0) for result in results])
+
+
+def where_learnt(record: Judged, study: Study, *compared: Runs) -> Judged:
+    """A finding as it is if all of these learnt something; else nothing is concluded, and it says why."""
+    return doubted(record, [each.arm.title for each in compared if each.mean.low <= study.enough])
+
+
+def where_any_learnt(record: Judged, study: Study, *compared: Runs) -> Judged:
+    """The same where one that learnt something is enough: a better model may be compared with one that guesses."""
+    names = [each.arm.title for each in compared if each.mean.low <= study.enough]
+    return doubted(record, names if len(names) == len(compared) else [])
+
+
+def doubted(record: Judged, names: Iterable[str]) -> Judged:
+    """A finding without its verdict where models of these names learnt nothing; as it is where there are none."""
+    named = list(dict.fromkeys(names))
+    if not named:
+        return record
+    said = f"{record.sentence} {' and '.join(named)} did not learn enough for this to mean anything."
+    return msgspec.structs.replace(record, verdict="not measured", sentence=said)
 
 
 def agreed(usual: Verdict, best: Verdict) -> Verdict:

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from epochwise.experiments.models import Description
-from epochwise.experiments.study import Study
+from epochwise.experiments.study import Study, Tuned
 from epochwise.trials.trial import Result, Trial
 
 STRIDE = 4
@@ -121,14 +121,9 @@ def training(
     )
 
 
-def tunings(study: Study, model: Description, canvas: Canvas, places: Sequence[Place]) -> list[Trial]:
-    """The same training at each learning rate, only to see how it does on validation images."""
+def tuned(study: Study, model: Description, canvas: Canvas, places: Sequence[Place]) -> Tuned:
+    """The same training at each learning rate, only to see how it does on validation images, and which does best."""
     return study.tuned(partial(_tuning, study, model, canvas, places), study.sizes.canvas_rates)
-
-
-def best_rate(study: Study, model: Description, canvas: Canvas, places: Sequence[Place]) -> float | None:
-    """The learning rate that did best in :func:`tunings`; ``None`` while that is not known."""
-    return study.best_rate(partial(_tuning, study, model, canvas, places), study.sizes.canvas_rates)
 
 
 def _tuning(study: Study, model: Description, canvas: Canvas, places: Sequence[Place], rate: float) -> list[Trial]:

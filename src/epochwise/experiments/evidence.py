@@ -36,6 +36,7 @@ OF_THEIR_OWN = ("P0", "P10")
 """Protocols that have their own models and data."""
 LEAST_PER_CLASS = 24
 """Images of the rarest class: of one in twelve that are held back for choices, two."""
+LOOKING = "looking at models and data"
 _LEVEL = 0.05
 
 
@@ -115,7 +116,7 @@ def run(request: Request, progress: Progress | None = None) -> Evidence:
     began = time.perf_counter()
     tell = progress or (lambda done, total, text: None)
     protocols = chosen(request)
-    tell(0, 1, "looking at models and data")
+    tell(0, 1, LOOKING)
     prepared = prepare(request, _shapes_of(protocols))
     runner = _runner(request, prepared.study.backend)
     with Store(request.store or default_store()) as store:
@@ -149,12 +150,14 @@ def run(request: Request, progress: Progress | None = None) -> Evidence:
     )
 
 
-def plan(request: Request) -> Plan:
+def plan(request: Request, progress: Progress | None = None) -> Plan:
     """What a request will take; nothing is trained. A user's models are built, to count them.
 
     Raises:
         EpochwiseError: see :func:`evidence`.
     """
+    tell = progress or (lambda done, total, text: None)
+    tell(0, 2, LOOKING)
     protocols = chosen(request)
     prepared = prepare(request, _shapes_of(protocols))
     path = Path(request.store or default_store())
@@ -162,6 +165,7 @@ def plan(request: Request) -> Plan:
     modules = [module for module in protocols if not _left_out(module, study)]
     pairs = _pairs(study, modules) if request.agreement else ()
     workers = None if request.cluster not in (None, "local") else request.workers or host().cores
+    tell(1, 2, "planning")
     with Store(path, writing=False) as store:
         study = dataclasses.replace(_remembering(study, modules, store), supposing=True)
         active = {module.ID: module.plan(study) for module in modules}
@@ -244,8 +248,9 @@ def _left_out(module: ProtocolModule, study: Study) -> str:
     if module.ID in OF_THEIR_OWN:
         return ""
     if study.data.least_per_class < LEAST_PER_CLASS:
+        count = f"{study.data.least_per_class} image{'' if study.data.least_per_class == 1 else 's'}"
         return (
-            f"the rarest class has {study.data.least_per_class} images to train on, and {LEAST_PER_CLASS} are needed, so that "
+            f"the rarest class has {count} to train on, and {LEAST_PER_CLASS} are needed, so that "
             "each class is there when learning rates are chosen."
         )
     reasons = (study.refused.get((str(model["name"]), shape), "") for model in study.models for shape in _shapes(module, study))

@@ -16,7 +16,6 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -105,6 +104,8 @@ def _drawn(template: Floats, generator: np.random.Generator) -> Floats:
     x = _read_off(x, _FULL_LENGTH)  # less padding makes a longer digit
     x *= 1 + _SCALE_SPREAD * (generator.random() - 0.5)
     x = np.roll(x, int(generator.integers(_MOST_TRANSLATION)))
+    from scipy.ndimage import gaussian_filter1d  # here, since whoever only plans does without
+
     noise = gaussian_filter1d(_CORRELATED_NOISE * generator.standard_normal(_FULL_LENGTH), _CORRELATION_LENGTH)
     x = np.where(x != 0, x, noise)
     x += _INDEPENDENT_NOISE * generator.standard_normal(_FULL_LENGTH)

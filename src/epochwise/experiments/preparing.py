@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import platformdirs
 
 from epochwise.errors import ModelDoesNotFitError, UsageError
-from epochwise.experiments import data, models
+from epochwise.experiments import data, models, reach
 from epochwise.experiments.models import Description, Facts
 from epochwise.experiments.study import TIERS, Source, Study
 from epochwise.subjects.backends import PLAIN_PYTORCH, choose_backend
@@ -24,6 +25,8 @@ Shape: TypeAlias = tuple[int, int, int]
 
 _FACTS = "epochwise.experiments.models.keras:facts"
 _SECONDS = 2.0
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_ERROR = re.compile(r"[\w.]+(Error|Exception): ")
 _PAIR = 2
 _FOLDER_VARIABLE = "EPOCHWISE_CACHE"
 
@@ -98,11 +101,12 @@ def informed(prepared: Prepared, results: Mapping[str, Result]) -> Study:
     facts: dict[tuple[str, tuple[int, ...]], Facts] = {}
     refused: dict[tuple[str, tuple[int, ...]], str] = {}
     notes: list[str] = []
+    faint: dict[str, str] = {}
     for trial in prepared.looks:
         numbers = results[trial.key].numbers
         place = str(trial.arguments["model"]["name"]), tuple(trial.arguments["input_shape"])
         if "refused" in numbers:
-            refused[place] = str(numbers["refused"])
+            refused[place] = _briefly(str(numbers["refused"]), *place)
             if place[1] == study.data.shape:
                 raise ModelDoesNotFitError(
                     str(numbers["refused"]),
@@ -111,6 +115,10 @@ def informed(prepared: Prepared, results: Mapping[str, Result]) -> Study:
                 )
             continue
         facts[place] = Facts(**numbers["facts"])
+        if numbers["reach"] is not None and place[1] == study.data.shape:
+            found = reach.of_model(place[0], study.data.high - study.data.low, reach.Reach(**numbers["reach"]))
+            if found:
+                faint[place[0]] = found
         if numbers["reasons"] and place[1] == study.data.shape:
             reasons = "; ".join(numbers["reasons"])
             notes.append(f"Keras trains {place[0]}, which is slower: the engine does not cover {reasons}.")
@@ -119,7 +127,21 @@ def informed(prepared: Prepared, results: Mapping[str, Result]) -> Study:
             "Both models are trained with plain SGD, batches of 32 and cross-entropy, whatever they were compiled with, so "
             "that nothing but the models differs."
         )
-    return dataclasses.replace(study, facts_of_users=facts, refused=refused, notes=tuple(notes))
+    pixels = reach.of_images(study.data.low, study.data.high)
+    notes = [*faint.values(), *([pixels] if pixels else []), *notes]
+    return dataclasses.replace(study, facts_of_users=facts, refused=refused, faint=tuple(faint), notes=tuple(notes))
+
+
+def _briefly(refusal: str, name: str, shape: Sequence[int]) -> str:
+    """A refusal as a sentence; of a traceback only the error's own words, without Keras's heading and colours."""
+    lines = [line.strip() for line in _COLOURS.sub("", refusal).splitlines() if line.strip()]
+    if len(lines) == 1:
+        return refusal
+    errors = [number for number, line in enumerate(lines) if _ERROR.match(line)]
+    place = errors[-1] if errors else 0
+    if "Exception encountered when calling" in lines[place] and place + 1 < len(lines):
+        place += 1
+    return f"{name} fails with samples of {tuple(shape)}, which are shown to it here: {lines[place].rstrip('.')}."
 
 
 def _source(source: str) -> Source:
@@ -134,6 +156,8 @@ def _source(source: str) -> Source:
         samples=len(loaded.y),
         tests=len(loaded.y_test),
         least_per_class=data.least_per_class(loaded.y, loaded.classes),
+        low=float(loaded.x.min()),
+        high=float(loaded.x.max()),
     )
     data.images.cache_clear()
     return found
@@ -144,6 +168,7 @@ def _look(study: Study, model: Description, shape: Sequence[int]) -> Trial:
         "model": dict(model),
         "input_shape": list(shape),
         "classes": study.data.classes,
+        "between": [study.data.low, study.data.high],
         "backend": study.backend,
     }
     return Trial(run=_FACTS, arguments=arguments, cost=_SECONDS)

@@ -12,11 +12,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 CONFIDENCE = 0.95
 REPETITIONS = 10_000
@@ -29,6 +28,13 @@ Difference: TypeAlias = Literal["above", "below", "no difference", "undecided"]
 _NUMBERS_AT_ONCE = 4_000_000  # of a bootstrap: 32 MB
 _ALL_ORDERS_UP_TO = 8
 _FEWEST_FOR_OLYMPIC = 3
+
+
+def _stats() -> Any:
+    """SciPy's tests and distributions, imported when they are needed: that takes longer than to plan all experiments."""
+    from scipy import stats
+
+    return stats
 
 
 class Interval(NamedTuple):
@@ -50,7 +56,8 @@ class Interval(NamedTuple):
 
     def told(self, digits: int, *, signed: bool = False) -> str:
         """In words: ``1.5 [0.9, 2.1]``, the estimate with its sign if asked."""
-        return f"{self.estimate:{'+' if signed else ''}.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        form = f"z.{digits}f"  # no negative zeros
+        return f"{self.estimate:{'+' if signed else ''}{form}} [{self.low:{form}}, {self.high:{form}}]"
 
 
 def mean_interval(values: ArrayLike) -> Interval:
@@ -63,7 +70,7 @@ def mean_interval(values: ArrayLike) -> Interval:
     middle = float(sample.mean())
     if sample.size < 2:  # noqa: PLR2004 - two values are what a spread needs
         return Interval(middle, -math.inf, math.inf)
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, sample.size - 1) * sample.std(ddof=1) / math.sqrt(sample.size))
+    half = float(_stats().t.ppf(0.5 + CONFIDENCE / 2, sample.size - 1) * sample.std(ddof=1) / math.sqrt(sample.size))
     return Interval(middle, middle - half, middle + half)
 
 
@@ -77,7 +84,7 @@ def paired_p_value(first: ArrayLike, second: ArrayLike) -> float:
     difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
     if difference.size < 2 or not np.ptp(difference):  # noqa: PLR2004 - as above
         return 0.0 if difference.size > 1 and difference[0] else 1.0
-    return float(stats.ttest_1samp(difference, 0.0).pvalue)
+    return float(_stats().ttest_1samp(difference, 0.0).pvalue)
 
 
 def difference_of(interval: Interval, margin: float = MARGIN) -> Difference:
@@ -142,7 +149,7 @@ def seed_bootstrap(
     drawn = np.sort(generator.integers(0, seeds, size=(repetitions, seeds)), axis=1)
     different, times = np.unique(drawn, axis=0, return_counts=True)  # few: 126 for 5 seeds
     values = np.repeat([statistic(places) for places in different], times)
-    tail = stats.norm.cdf(-math.sqrt(seeds / (seeds - 1)) * stats.t.ppf(0.5 + CONFIDENCE / 2, seeds - 1))
+    tail = _stats().norm.cdf(-math.sqrt(seeds / (seeds - 1)) * _stats().t.ppf(0.5 + CONFIDENCE / 2, seeds - 1))
     return _percentiles(estimate, values, float(tail))
 
 
@@ -153,8 +160,8 @@ def probability_above(first: ArrayLike, second: ArrayLike) -> Interval:
     """
     difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
     wins, ties, count = int((difference > 0).sum()), int((difference == 0).sum()), difference.size
-    low = float(stats.binomtest(wins, count).proportion_ci(CONFIDENCE, "exact").low)
-    high = float(stats.binomtest(wins + ties, count).proportion_ci(CONFIDENCE, "exact").high)
+    low = float(_stats().binomtest(wins, count).proportion_ci(CONFIDENCE, "exact").low)
+    high = float(_stats().binomtest(wins + ties, count).proportion_ci(CONFIDENCE, "exact").high)
     return Interval((wins + ties / 2) / count, low, high)
 
 
@@ -248,7 +255,7 @@ def rank_correlation(x: ArrayLike, y: ArrayLike, seed: int = 0) -> RankCorrelati
         y: the other.
         seed: of the orders that are drawn, where there are too many to try all (more than 8 things).
     """
-    first, second = stats.rankdata(np.asarray(x)), stats.rankdata(np.asarray(y))
+    first, second = _stats().rankdata(np.asarray(x)), _stats().rankdata(np.asarray(y))
     first, second = first - first.mean(), second - second.mean()
     scale = math.sqrt(float(first @ first) * float(second @ second))
     if not scale:

@@ -165,6 +165,8 @@ class Source:
         samples: to train on, validation included.
         tests: test images.
         least_per_class: training samples of the rarest class.
+        low: the smallest number in the images.
+        high: the largest.
     """
 
     source: str
@@ -175,6 +177,8 @@ class Source:
     samples: int
     tests: int
     least_per_class: int
+    low: float
+    high: float
 
     @property
     def validation(self) -> int:
@@ -185,6 +189,21 @@ class Source:
     def training(self) -> int:
         """Samples left to train on."""
         return self.samples - self.validation
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """How far the choice of a learning rate is; see :meth:`Study.tuned`.
+
+    Attributes:
+        trials: that decide it, as far as they can be named by now.
+        rates: that are tried by now.
+        rate: the one with the best validation accuracy at the end, on average; ``None`` while that is not known.
+    """
+
+    trials: tuple[Trial, ...]
+    rates: tuple[float, ...]
+    rate: float | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -199,6 +218,7 @@ class Study:
         backend: of Keras.
         facts_of_users: costs of the user's models, by name and shape of a sample.
         refused: why a user's model does not accept samples of a shape, by name and shape.
+        faint: names of those of the user's models that hardly see their images; the notes say why.
         known: results of trials that are done, by key. A protocol may plan further ones that depend on them.
         first_seed: the seeds of each arm are this one and those after it.
         notes: what a reader of the record must know.
@@ -213,6 +233,7 @@ class Study:
     backend: str
     facts_of_users: Mapping[tuple[str, tuple[int, ...]], Facts] = dataclasses.field(default_factory=dict)
     refused: Mapping[tuple[str, tuple[int, ...]], str] = dataclasses.field(default_factory=dict)
+    faint: tuple[str, ...] = ()
     known: Mapping[str, Result] = dataclasses.field(default_factory=dict)
     first_seed: int = 0
     notes: tuple[str, ...] = ()
@@ -231,6 +252,16 @@ class Study:
     def of_the_question(self) -> bool:
         """Whether the two models are the question's own."""
         return [model["name"] for model in self.models if "layers" in model] == ["mlp", "cnn"]
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing, from 0 to 1."""
+        return 1 / self.data.classes
+
+    @property
+    def enough(self) -> float:
+        """Accuracy above which a model has learnt something: twice chance, or a tenth of the way from chance to 1 if less."""
+        return self.chance + min(self.chance, (1 - self.chance) / 10)
 
     def steps(self, epochs: float, samples: int | None = None) -> int:
         """Steps of so many epochs of so many samples (by default all that are trained on)."""
@@ -326,45 +357,34 @@ class Study:
         """Seeds with which a learning rate is chosen: more where the object's place changes, since trainings may fail there."""
         return self.seeds_of(self.sizes.moving_tuning_seeds if moving else 1)
 
-    def rates(self, make: Tuning, first: Sequence[float] = RATES) -> tuple[float, ...]:
-        """Learning rates to try by now: the first ones, and whenever the largest of them does best, the next larger one.
+    def tuned(self, make: Tuning, first: Sequence[float] = RATES) -> Tuned:
+        """How far the choice of a learning rate is: the first ones, then larger ones, one by one, while the largest does best.
 
         Args:
             make: gives the trials of a learning rate, which must validate.
             first: those that are tried in any case, the largest one last.
         """
-        tried = list(first)
-        for larger in LARGER_RATES:
-            if tried[-1] < larger <= self.sizes.largest_rate:
-                best = self._best(make, tried)
-                if best != tried[-1] and not (best is None and self.supposing):
+        trials: list[Trial] = []
+        accuracies: list[float | None] = []  # of each rate tried; None while a trial of it is not known
+        rates = [*first, *(larger for larger in LARGER_RATES if first[-1] < larger <= self.sizes.largest_rate)]
+        for place, rate in enumerate(rates):
+            if place >= len(first):
+                best = _best(accuracies)
+                if best != place - 1 and not (best is None and self.supposing):
                     break
-                tried.append(larger)
-        return tuple(tried)
+            made = make(rate)
+            trials += made
+            found = [final_validation(result) for trial in made if (result := self.known.get(trial.key)) is not None]
+            accuracies.append(float(np.mean(found)) if len(found) == len(made) else None)
+        best = _best(accuracies)
+        supposed = first[-1] if self.supposing else None
+        return Tuned(tuple(trials), tuple(rates[: len(accuracies)]), supposed if best is None else rates[best])
 
-    def tuned(self, make: Tuning, first: Sequence[float] = RATES) -> list[Trial]:
-        """The trials of all learning rates to try by now; arguments as of :meth:`rates`."""
-        return [trial for rate in self.rates(make, first) for trial in make(rate)]
 
-    def best_rate(self, make: Tuning, first: Sequence[float] = RATES) -> float | None:
-        """The learning rate with the best validation accuracy at the end, on average; ``None`` while that is not known.
-
-        Args:
-            make: see :meth:`rates`.
-            first: see :meth:`rates`.
-        """
-        best = self._best(make, self.rates(make, first))
-        return max(first) if best is None and self.supposing else best
-
-    def _best(self, make: Tuning, rates: Sequence[float]) -> float | None:
-        accuracies: dict[float, float] = {}
-        for rate in rates:
-            found = [self.known.get(trial.key) for trial in make(rate)]
-            known = [final_validation(result) for result in found if result is not None]
-            if len(known) < len(found):
-                return None
-            accuracies[rate] = float(np.mean(known))
-        return max(accuracies, key=lambda rate: accuracies[rate])
+def _best(accuracies: Sequence[float | None]) -> int | None:
+    """The place of the largest, ``None`` while some are not known."""
+    known = [each for each in accuracies if each is not None]
+    return known.index(max(known)) if len(known) == len(accuracies) else None
 
 
 def seconds(facts: Facts, steps: int, evaluated: int, *, by_keras: bool = False) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from epochwise.experiments.models import title
 from epochwise.experiments.record import Answer, Experiment, Finding, Verdict
 from epochwise.experiments.study import Study
@@ -19,11 +21,13 @@ class Claim:
         decided_by: findings that decide, by id; with a minus before it, one whose refutation supports the claim. All that were
             measured must agree.
         beside: findings that are told beside, and do not decide.
+        of_pair: whether trainings of the two models decide, and not only those of others.
     """
 
     text: str
     decided_by: tuple[str, ...]
     beside: tuple[str, ...] = ()
+    of_pair: bool = True
 
 
 CLAIMS = (
@@ -32,13 +36,15 @@ CLAIMS = (
     Claim(
         "A CNN with global pooling detects an object anywhere, trained with it in the centre.",
         ("P6.gap-centre", "P6.gmp-centre", "P6.gmp-full-centre"),
+        of_pair=False,
     ),
     Claim(
         "A CNN with global pooling detects an object anywhere, trained with it in a corner.",
         ("P6.gap", "P6.gmp", "P6.gmp-full"),
+        of_pair=False,
     ),
     Claim("Only a CNN can learn to detect an object anywhere.", ("P8",), ("P8.second", "P8.pooled")),
-    Claim("Fewer parameters make training faster.", ("P10",), ("P10.exchange",)),
+    Claim("Fewer parameters make training faster.", ("P10",), ("P10.exchange",), of_pair=False),
     Claim("Fewer parameters make a model generalise better.", ("P3",), ("P4",)),
     Claim("{second} is worth its time on these images.", ("P1", "P2"), ("P5", "P9.centred")),
     Claim("{second} needs fewer images where the object may lie anywhere.", ("P9",)),
@@ -65,8 +71,16 @@ def table(study: Study, experiments: Sequence[Experiment], trusted: bool) -> tup
         text = claim.text.format(first=first, second=second)
         answer = _answer(claim, text, findings, trusted)
         if answer is not None:
-            lines.append(answer)
+            lines.append(_doubted(answer, study.faint) if claim.of_pair else answer)
     return tuple(lines)
+
+
+def _doubted(answer: Answer, faint: Sequence[str]) -> Answer:
+    """The answer, with a word of caution before it where a model hardly sees its images."""
+    if not faint or answer.verdict == "not measured":
+        return answer
+    caution = f"This may only say that {' and '.join(faint)} hardly learn{'s' if len(faint) == 1 else ''}, see the notes. "
+    return msgspec.structs.replace(answer, sentence=caution + answer.sentence)
 
 
 def _computation(study: Study, first: str, second: str) -> Answer:

@@ -15,6 +15,7 @@ from epochwise.experiments.record import Chart, Evidence, Line
 from epochwise.reporting.evidence_labels import Box, Spot, placed
 from epochwise.reporting.factor_chart import NARROW
 from epochwise.reporting.palette import SERIES, light
+from epochwise.reporting.specs import Spec, below, beside, layer, layered
 
 HEIGHT, GAP, AXIS = 230, 26, 62
 MOST_BESIDE = 3
@@ -25,7 +26,7 @@ DASHES = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (4, 2), (1, 2), (12, 3), (6, 2, 
 KEY, LETTER, LINE = 30, 6.7, 20
 """Of the legend: pixels of a sample with its gap, of a letter, of a row."""
 LABEL_SIZE = 11.5
-TITLE_LETTER = 7.6
+TITLE_LETTER = 8.2
 RATE = ", rate "
 """What stands between an arm and its learning rate in the name of a series."""
 
@@ -61,8 +62,8 @@ def figures_of(charts: Sequence[Chart]) -> list[tuple[Chart, ...]]:
     return found
 
 
-def drawing(charts: Sequence[Chart], width: int, places: dict[str, int]) -> Any:
-    """An altair chart of charts that stand side by side, or under each other where it is narrow.
+def drawing(charts: Sequence[Chart], width: int, places: dict[str, int]) -> Spec:
+    """A picture of charts that stand side by side, or under each other where it is narrow.
 
     Args:
         charts: a group from :func:`figures_of`.
@@ -79,10 +80,10 @@ def drawing(charts: Sequence[Chart], width: int, places: dict[str, int]) -> Any:
     told_apart = len(names) < 2 or all(_named_beside(chart) for chart in charts)  # noqa: PLR2004 - one arm needs no legend
     if len(charts) == 1 and not told_apart:  # the title above the legend
         panel = _Panel(alt, charts[0], each, domain, found).drawn("")
-        return alt.vconcat(_legend(alt, names, found, width), panel, spacing=6, title=_title(alt, charts[0].title, each))
+        return below([_legend(alt, names, found, width), panel], 6, title=_title(alt, charts[0].title, each))
     panels = [_Panel(alt, chart, each, domain, found).drawn(chart.title) for chart in charts]
-    joined = alt.vconcat(*panels, spacing=GAP) if narrow else alt.hconcat(*panels, spacing=GAP)
-    return joined if told_apart else alt.vconcat(_legend(alt, names, found, width), joined, spacing=6)
+    joined = below(panels, GAP) if narrow else beside(panels, GAP)
+    return joined if told_apart else below([_legend(alt, names, found, width), joined], 6)
 
 
 def _arm(name: str) -> str:
@@ -155,33 +156,31 @@ class _Panel:
         dashes = alt.Scale(domain=names, range=[list(found[name].dash) for name in names])
         self.dash = alt.StrokeDash("arm:N", scale=dashes, legend=None)
 
-    def drawn(self, title: str) -> Any:
+    def drawn(self, title: str) -> Spec:
         """All layers, from below, with a title unless that is empty."""
         rows = [row for line in self.chart.lines for row in _rows(line, self.across, self.down)]
         layers = self.curves(rows) if self.chart.kind == "curves" else self.points(rows)
-        panel = self.alt.layer(*layers).properties(width=self.width, height=HEIGHT)
-        return panel.properties(title=_title(self.alt, title, self.width)) if title else panel
+        titled = {"title": _title(self.alt, title, self.width)} if title else {}
+        return layered(layers, width=self.width, height=HEIGHT, **titled)
 
-    def curves(self, rows: list[dict[str, Any]]) -> list[Any]:
+    def curves(self, rows: list[dict[str, Any]]) -> list[Spec]:
         """Bands, lines over them, marks where there are few."""
-        base = self.base(rows)
-        line = base.mark_line(strokeWidth=2.2).encode(strokeDash=self.dash)
+        base = self.base()
+        line = layer(base.mark_line(strokeWidth=2.2).encode(strokeDash=self.dash), rows)
         layers = [self.band(rows), line] if any("low" in row for row in rows) else [line]
         if max((len(line.x) for line in self.chart.lines), default=0) <= MOST_MARKED:
-            layers.append(base.mark_point(filled=True, size=48, opacity=1).encode(shape=self.shape))
+            layers.append(layer(base.mark_point(filled=True, size=48, opacity=1).encode(shape=self.shape), rows))
         return layers
 
-    def points(self, rows: list[dict[str, Any]]) -> list[Any]:
+    def points(self, rows: list[dict[str, Any]]) -> list[Spec]:
         """Whiskers, points over them, and their names."""
-        base = self.base(rows)
-        layers = [base.mark_point(filled=True, size=80, opacity=1).encode(shape=self.shape)]
+        layers = [layer(self.base().mark_point(filled=True, size=80, opacity=1).encode(shape=self.shape), rows)]
         ranged = [row for row in rows if "low" in row]
         if ranged:
-            whiskers = self.base(ranged, "low").mark_rule(strokeWidth=1.6).encode(y2="high:Q")
-            layers.insert(0, whiskers)
+            layers.insert(0, layer(self.base("low").mark_rule(strokeWidth=1.6).encode(y2="high:Q"), ranged))
         return [*layers, *self.names(rows)]
 
-    def names(self, rows: list[dict[str, Any]]) -> list[Any]:
+    def names(self, rows: list[dict[str, Any]]) -> list[Spec]:
         """Names beside points, where they touch neither each other nor the frame."""
         named = [row for row in rows if row["label"]]
         spots = [Spot(self.across.pixel(row["x"]), HEIGHT - self.down.pixel(row["y"]), row["label"]) for row in named]
@@ -189,10 +188,10 @@ class _Panel:
         found = list(zip(named, placed(spots, self.width, HEIGHT, LABEL_SIZE, whiskers), strict=True))
         layers = []
         for side in dict.fromkeys(label.side for _, label in found):
-            base = self.base([row for row, label in found if label.side == side], coloured=False)
             align, right, down = side
-            text = base.mark_text(align=align, dx=right, dy=down, baseline="middle", fontSize=LABEL_SIZE, color=light("ink"))
-            layers.append(text.encode(text="label:N"))
+            style = {"baseline": "middle", "fontSize": LABEL_SIZE, "color": light("ink")}
+            text = self.base(coloured=False).mark_text(align=align, dx=right, dy=down, **style).encode(text="label:N")
+            layers.append(layer(text, [row for row, label in found if label.side == side]))
         return layers
 
     def whisker(self, row: dict[str, Any]) -> Box:
@@ -200,21 +199,20 @@ class _Panel:
         x, top, bottom = (self.across.pixel(row["x"]), *(HEIGHT - self.down.pixel(row[end]) for end in ("high", "low")))
         return Box(x - 2, top, x + 2, bottom)
 
-    def band(self, rows: list[dict[str, Any]]) -> Any:
+    def band(self, rows: list[dict[str, Any]]) -> Spec:
         """The intervals, faintly."""
         ranged = [row for row in rows if "low" in row]
-        return self.base(ranged, "low").mark_area(opacity=0.16).encode(y2="high:Q")
+        return layer(self.base("low").mark_area(opacity=0.16).encode(y2="high:Q"), ranged)
 
-    def base(self, rows: list[dict[str, Any]], y: str = "y", coloured: bool = True) -> Any:
-        """A chart of these rows on this panel's axes."""
-        chart = self.alt.Chart(self.alt.InlineData(values=rows))
+    def base(self, y: str = "y", coloured: bool = True) -> Any:
+        """An Altair chart on this panel's axes, without data."""
         across = self.alt.X(
             "x:Q", title=self.chart.x, scale=self.across.scale(self.alt), axis=self.across.axis(self.alt, grid=False)
         )
         down = self.alt.Y(
             f"{y}:Q", title=self.chart.y, scale=self.down.scale(self.alt), axis=self.down.axis(self.alt, grid=True)
         )
-        chart = chart.encode(x=across, y=down, detail="arm:N")
+        chart = self.alt.Chart().encode(x=across, y=down, detail="arm:N")
         return chart.encode(color=self.colour) if coloured else chart
 
 
@@ -277,7 +275,7 @@ def _rows(line: Line, across: _Axis, down: _Axis) -> list[dict[str, Any]]:
     return rows
 
 
-def _legend(alt: Any, names: Sequence[str], found: dict[str, Look], width: float) -> Any:
+def _legend(alt: Any, names: Sequence[str], found: dict[str, Look], width: float) -> Spec:
     """Samples with names, in as many rows as they need."""
     rows: list[dict[str, Any]] = []
     x, y = 0.0, LINE / 2
@@ -290,7 +288,7 @@ def _legend(alt: Any, names: Sequence[str], found: dict[str, Look], width: float
         x += taken
     height = y + LINE / 2
     across, down = alt.Scale(domain=[0, width]), alt.Scale(domain=[height, 0])
-    base = alt.Chart(alt.InlineData(values=rows)).encode(y=alt.Y("y:Q", scale=down, axis=None))
+    base = alt.Chart().encode(y=alt.Y("y:Q", scale=down, axis=None))
     names = list(found)
     colour = alt.Color("arm:N", scale=alt.Scale(domain=names, range=[found[name].colour for name in names]), legend=None)
     dash = alt.StrokeDash("arm:N", scale=alt.Scale(domain=names, range=[list(found[name].dash) for name in names]), legend=None)
@@ -302,4 +300,4 @@ def _legend(alt: Any, names: Sequence[str], found: dict[str, Look], width: float
     rule = base.mark_rule(strokeWidth=2.2).encode(x=at("x"), x2="end:Q", color=colour, strokeDash=dash)
     point = base.mark_point(filled=True, size=48, opacity=1).encode(x=at("middle"), color=colour, shape=shape)
     text = base.mark_text(align="left", baseline="middle", fontSize=12, color=light("ink")).encode(x=at("after"), text="text:N")
-    return alt.layer(rule, point, text).properties(width=width, height=height)
+    return layered([layer(each, rows) for each in (rule, point, text)], width=width, height=height)

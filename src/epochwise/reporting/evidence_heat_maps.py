@@ -14,6 +14,7 @@ from epochwise.experiments.record import PositionMap
 from epochwise.reporting.evidence_maps import best, mean, place_text, rows_of
 from epochwise.reporting.factor_chart import NARROW
 from epochwise.reporting.palette import light
+from epochwise.reporting.specs import Spec, below, beside, layer, layered
 
 SCHEME = "viridis"
 LARGEST, GAP, AXIS = 210, 22, 44
@@ -24,8 +25,8 @@ LETTER = 8.0
 SCALE_LABEL = "share that is right, everywhere on one scale"
 
 
-def heat_maps(maps: Sequence[PositionMap], width: int) -> Any:
-    """An altair chart of all maps: a row for each place of training.
+def heat_maps(maps: Sequence[PositionMap], width: int) -> Spec:
+    """A picture of all maps: a row for each place of training.
 
     Args:
         maps: of one experiment.
@@ -40,14 +41,14 @@ def heat_maps(maps: Sequence[PositionMap], width: int) -> Any:
     size = min(LARGEST, (width - AXIS - (widest - 1) * GAP) / widest)
     highest = math.ceil(20 * best(maps)) / 20
     drawn = [_row(alt, row, size, highest) for row in rows]
-    return alt.vconcat(_scale(alt, highest), *drawn, spacing=14)
+    return below([_scale(alt, highest), *drawn], 14)
 
 
-def _row(alt: Any, maps: Sequence[PositionMap], size: float, highest: float) -> Any:
-    return alt.hconcat(*(_map(alt, found, size, highest, not place) for place, found in enumerate(maps)), spacing=GAP)
+def _row(alt: Any, maps: Sequence[PositionMap], size: float, highest: float) -> Spec:
+    return beside([_map(alt, found, size, highest, not place) for place, found in enumerate(maps)], GAP, bounds="flush")
 
 
-def _map(alt: Any, found: PositionMap, size: float, highest: float, first: bool) -> Any:
+def _map(alt: Any, found: PositionMap, size: float, highest: float, first: bool) -> Spec:
     """One map: a cell for each position, of whole pixels, so that no seams show; the place of training framed."""
     size = max(1, int(size / len(found.offsets))) * len(found.offsets)
     cells = [
@@ -60,16 +61,15 @@ def _map(alt: Any, found: PositionMap, size: float, highest: float, first: bool)
     band = alt.Scale(domain=list(found.offsets), paddingInner=0, paddingOuter=0)
     x = alt.X("right:O", scale=band, title="pixels to the right" if first else None, axis=alt.Axis(**shown))
     y = alt.Y("down:O", scale=band, title="pixels down" if first else None, axis=alt.Axis(**shown) if first else None)
-    base = alt.Chart(alt.InlineData(values=cells)).encode(x=x, y=y)
+    base = alt.Chart().encode(x=x, y=y)
     colour = alt.Color("share:Q", scale=alt.Scale(scheme=SCHEME, domain=[0, highest]), legend=None)
-    layers = [base.mark_rect().encode(color=colour)]
+    layers = [layer(base.mark_rect().encode(color=colour), cells)]
     if found.trained_at is not None:
         # A dark frame in a light one shows on every colour; neither is of the palette, so no page repaints them.
         trained = [{"down": found.trained_at[0], "right": found.trained_at[1]}]
-        here = alt.Chart(alt.InlineData(values=trained)).encode(x=x, y=y)
         layers += [
-            here.mark_rect(filled=False, stroke="#fefefe", strokeWidth=4.5),
-            here.mark_rect(filled=False, stroke="#d1004b", strokeWidth=2),
+            layer(base.mark_rect(filled=False, stroke=stroke, strokeWidth=pixels), trained)
+            for stroke, pixels in (("#fefefe", 4.5), ("#d1004b", 2))
         ]
     most = int(size / LETTER)
     title = alt.TitleParams(
@@ -79,7 +79,7 @@ def _map(alt: Any, found: PositionMap, size: float, highest: float, first: bool)
         fontSize=13,
         offset=6,
     )
-    return alt.layer(*layers).properties(width=size, height=size, title=title)
+    return layered(layers, width=size, height=size, title=title)
 
 
 def _wrapped(text: str, most: int) -> list[str]:
@@ -89,7 +89,7 @@ def _wrapped(text: str, most: int) -> list[str]:
     return textwrap.wrap(text, max(8, most), max_lines=2, placeholder="…") or [""]
 
 
-def _scale(alt: Any, highest: float) -> Any:
+def _scale(alt: Any, highest: float) -> Spec:
     """What the colours mean."""
     each = highest / SCALE_STEPS
     steps = [{"from": place * each, "to": (place + 1) * each, "share": (place + 0.5) * each} for place in range(SCALE_STEPS)]
@@ -98,5 +98,5 @@ def _scale(alt: Any, highest: float) -> Any:
     axis = alt.Axis(values=values, format=".0%", grid=False, domain=False, titleAnchor="start", titleColor=light("soft"))
     x = alt.X("from:Q", scale=alt.Scale(domain=[0, highest], nice=False), axis=axis, title=SCALE_LABEL)
     colour = alt.Color("share:Q", scale=alt.Scale(scheme=SCHEME, domain=[0, highest]), legend=None)
-    bar = alt.Chart(alt.InlineData(values=steps)).mark_rect().encode(x=x, x2="to:Q", color=colour)
-    return bar.properties(width=SCALE_WIDTH, height=SCALE_HEIGHT)
+    bar = alt.Chart().mark_rect().encode(x=x, x2="to:Q", color=colour)
+    return layer(bar.properties(width=SCALE_WIDTH, height=SCALE_HEIGHT), steps)

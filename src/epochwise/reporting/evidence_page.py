@@ -10,7 +10,8 @@ from epochwise.reporting.evidence import agreement_text, figure_texts, setting, 
 from epochwise.reporting.evidence_charts import drawing, figures_of, looks
 from epochwise.reporting.evidence_heat_maps import heat_maps
 from epochwise.reporting.evidence_help import HELP, MAP_HELP, WORDS, Help, chart_help
-from epochwise.reporting.pictures import configured, drawn
+from epochwise.reporting.pictures import config, svg
+from epochwise.reporting.specs import Spec, whole
 
 WIDE, HALF = 950, 465
 LONGEST_FIGURE = 28
@@ -50,11 +51,9 @@ def contents(record: Evidence, both: Both) -> dict[str, Any]:
     }
 
 
-def svg_of(chart: Any) -> str:
-    """A chart as an SVG element for a page; its figure's own label says what it shows, not each mark."""
-    chart = configured(chart.properties(background="transparent", padding=4))
-    chart.config["aria"] = False
-    return drawn(chart)
+def svg_of(picture: Spec) -> str:
+    """A picture as an SVG element for a page; its figure's own label says what it shows, not each mark."""
+    return svg(whole(picture, config(), background="transparent", padding=4))
 
 
 def _anchor(finding: str, known: set[str]) -> str | None:

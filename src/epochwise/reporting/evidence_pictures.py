@@ -14,7 +14,8 @@ from epochwise.files import check_output, write_bytes
 from epochwise.reporting.evidence_charts import drawing, figures_of, looks
 from epochwise.reporting.evidence_heat_maps import heat_maps
 from epochwise.reporting.palette import PALETTE, light
-from epochwise.reporting.pictures import PNG_SCALE, configured, drawn
+from epochwise.reporting.pictures import PNG_SCALE, config, svg
+from epochwise.reporting.specs import Spec, below, whole
 
 WIDE, ALONE = 900, 560
 LETTER = 6.4
@@ -96,21 +97,14 @@ def write_pictures(record: Evidence, folder: str | Path, force: bool = False, da
     return list(contents)
 
 
-def _picture(experiment: Experiment, part: str, chart: Any, width: int) -> Picture:
+def _picture(experiment: Experiment, part: str, drawing: Spec, width: int) -> Picture:
     """With the experiment's title and outcome above."""
     lines = textwrap.wrap(experiment.sentence, int(width / LETTER), max_lines=MOST_LINES, placeholder=" …")
     title = {"text": f"{experiment.id}: {experiment.title}", "subtitle": lines}
-    chart = configured(chart.properties(background=light("ground"), padding=16))
     # Around all, because a chart with a title of its own keeps that.
-    import altair as alt
-
-    config, chart.config = chart.config, alt.Undefined
-    background, padding = chart.background, chart.padding
-    chart.background = chart.padding = alt.Undefined
-    whole = alt.vconcat(chart, title=alt.TitleParams(anchor="start", frame="bounds", **title))
-    whole.config, whole.background, whole.padding = config, background, padding
-    whole.config["aria"] = False
-    return Picture(f"evidence-{_slug(experiment.id)}-{_slug(part)}", drawn(whole))
+    titled = below([drawing], 0, title={"anchor": "start", "frame": "bounds", **title})
+    made = svg(whole(titled, config(), background=light("ground"), padding=16))
+    return Picture(f"evidence-{_slug(experiment.id)}-{_slug(part)}", made)
 
 
 def _slug(text: str) -> str:

@@ -79,4 +79,6 @@ def _cells(row: PlannedProtocol) -> tuple[str | Text, ...]:
 
 def _left_out(plan: Plan) -> RenderableType | None:
     """Which experiments cannot be run, and why."""
-    return notes((f"{row.id}: {row.left_out}" for row in plan.protocols if row.left_out), "Left out")
+    reasons = dict.fromkeys(row.left_out for row in plan.protocols if row.left_out)
+    rows = ([row.id for row in plan.protocols if row.left_out == reason] for reason in reasons)
+    return notes((f"{', '.join(names)}: {reason}" for names, reason in zip(rows, reasons, strict=True)), "Left out")

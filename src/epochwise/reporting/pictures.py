@@ -91,9 +91,15 @@ def _titled(record: AnyRecord) -> Any:
 
 def configured(chart: Any) -> Any:
     """The chart in the project's type and colours. Set in one go: each ``configure_...`` of Altair would copy all of it."""
-    title = {"anchor": "start", "font": FONT, "color": light("ink"), "subtitleColor": light("soft"), "subtitleFont": FONT}
     made = chart.copy(deep=False)
-    made.config = {
+    made.config = config()
+    return made
+
+
+def config() -> dict[str, Any]:
+    """The project's type and colours, as Vega-Lite has them."""
+    title = {"anchor": "start", "font": FONT, "color": light("ink"), "subtitleColor": light("soft"), "subtitleFont": FONT}
+    return {
         "font": FONT,
         "view": {"stroke": None},
         "title": {"fontSize": 17, "fontWeight": 600, "subtitleFontSize": 12, "offset": 14, "subtitlePadding": 6, **title},
@@ -108,7 +114,6 @@ def configured(chart: Any) -> Any:
         },
         "legend": {"labelColor": light("ink"), "titleColor": light("soft")},
     }
-    return made
 
 
 def drawn(chart: Any) -> str:
@@ -116,3 +121,12 @@ def drawn(chart: Any) -> str:
     buffer = io.StringIO()
     chart.save(buffer, format="svg")
     return buffer.getvalue()
+
+
+def svg(spec: dict[str, Any]) -> str:
+    """Plain Vega-Lite, of the version that Altair writes, as SVG."""
+    import altair
+    import vl_convert
+
+    found: str = vl_convert.vegalite_to_svg(spec, vl_version=".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2]))
+    return found

@@ -55,11 +55,18 @@ class Trial:
             raise ValueError(f"A trial keeps at least one core busy, not {self.cores!r}.")
         if not (math.isfinite(self.cost) and self.cost > 0):
             raise ValueError(f"The cost of a trial is a positive number, not {self.cost!r}.")
-        _check_json(self.arguments, "arguments")
-        whole = {"run": self.run, "recipe": self.recipe, "arguments": dict(self.arguments)}
-        description = json.dumps(whole, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        arguments = dict(self.arguments)
+        try:
+            whole = {"run": self.run, "recipe": self.recipe, "arguments": arguments}
+            description = json.dumps(whole, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        except (TypeError, ValueError):
+            _check_json(arguments, "arguments")  # which says where
+            raise
         # A copy, so that nobody changes the arguments behind the key's back.
-        object.__setattr__(self, "arguments", MappingProxyType(json.loads(description)["arguments"]))
+        copy = json.loads(description)["arguments"]
+        if copy != arguments:  # there are tuples, which may be, or other keys than text, which may not
+            _check_json(arguments, "arguments")
+        object.__setattr__(self, "arguments", MappingProxyType(copy))
         object.__setattr__(self, "description", description)
         object.__setattr__(self, "key", hashlib.sha256(description.encode()).hexdigest())
 
@@ -77,9 +84,6 @@ def _again(run: str, arguments: dict[str, Any], recipe: int, cores: int, cost: f
     return Trial(run=run, arguments=arguments, recipe=recipe, cores=cores, cost=cost)
 
 
-_ALWAYS_JSON = {int, str, bool, type(None)}
-
-
 def _check_json(value: object, place: str) -> None:
     if isinstance(value, Mapping):
         for name, part in value.items():
@@ -88,8 +92,7 @@ def _check_json(value: object, place: str) -> None:
             _check_json(part, f"{place}[{name!r}]")
     elif isinstance(value, list | tuple):
         for number, part in enumerate(value):
-            if type(part) not in _ALWAYS_JSON:  # lists of places are long
-                _check_json(part, f"{place}[{number}]")
+            _check_json(part, f"{place}[{number}]")
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{place} is {value}, which JSON cannot hold.")
     elif not (value is None or isinstance(value, str | bool | int | float)):

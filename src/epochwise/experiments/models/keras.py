@@ -14,6 +14,7 @@ from epochwise.counting import count
 from epochwise.engine.keras import supports
 from epochwise.errors import EpochwiseError, ModelDoesNotFitError
 from epochwise.experiments.models import Description, Facts
+from epochwise.experiments.reach.keras import reach
 from epochwise.subjects import keras as subjects
 from epochwise.subjects.arrays import make_dataset
 from epochwise.subjects.backends import PLAIN_PYTORCH
@@ -24,6 +25,7 @@ from epochwise.trials.trial import Outcome
 _BLUR = np.outer([1, 2, 1], [1, 2, 1]).astype(np.float32) / 16
 _ONE_BY_ONE = np.eye(9, dtype=np.float32)
 _FULL = 2
+_BATCH = 32
 _CUT = 2.0  # standard deviations at which a truncated normal distribution ends
 _SHRINKS = 0.87962566103423978  # what is left of its standard deviation
 
@@ -214,16 +216,18 @@ def facts(arguments: Mapping[str, Any]) -> Outcome:
     """What a model costs for samples of a shape, or why it does not accept them. A trial.
 
     Args:
-        arguments: ``model``, ``input_shape``, ``classes``.
+        arguments: ``model``, ``input_shape``, ``classes``, and ``between``, the smallest and the largest number in the images.
 
     Returns:
-        Numbers ``{"facts": {...}, "reasons": [why the engine does not train it]}``, or ``refused`` with the error's three parts
-        (the first one under this name, then ``cause`` and ``remedy``).
+        Numbers ``{"facts": {...}, "reasons": [why the engine does not train it], "reach": {...}}`` (the last one of
+        :class:`epochwise.experiments.reach.Reach`, or null), or ``refused`` with the error's three parts (the first one under
+        this name, then ``cause`` and ``remedy``).
     """
     shape, classes = tuple(arguments["input_shape"]), int(arguments["classes"])
     try:
         model = build(arguments["model"], shape, classes, seed=0)
-        counts = count(model, batch_size=32)
+        samples = np.zeros((_BATCH, *shape), np.float32), np.zeros(_BATCH, np.int32)
+        counts = count(model, _BATCH, *samples)  # a subclassed model has no shape of its own
     except EpochwiseError as problem:
         return Outcome(numbers={"refused": problem.what, "cause": problem.cause, "remedy": problem.remedy})
     support = supports(model)
@@ -234,4 +238,12 @@ def facts(arguments: Mapping[str, Any]) -> Outcome:
         activations=int(counts.per_sample.activation_elements),
         by_engine=bool(support),
     )
-    return Outcome(numbers={"facts": vars(found), "reasons": [str(reason) for reason in support.reasons]})
+    low, high = arguments["between"]
+    reached = reach(model, shape, low, high)
+    return Outcome(
+        numbers={
+            "facts": vars(found),
+            "reasons": [str(reason) for reason in support.reasons],
+            "reach": None if reached is None else vars(reached),
+        }
+    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from epochwise.experiments.arms import Arm, Difference, Runs, agreed, difference, planned, runs, span
+from epochwise.experiments.arms import Arm, Difference, Runs, agreed, difference, planned, runs, span, where_any_learnt
 from epochwise.experiments.record import Chart, Experiment, Finding, Table, Verdict, band
 from epochwise.experiments.statistics import MARGIN, Interval, mean_interval, paired_interval, paired_p_value
 from epochwise.experiments.study import Study, final_validation
@@ -63,7 +63,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     trials = len(plan(study))
     name = f"{second.title} minus {first.title}"
     count = len(seeds(study))
-    return Experiment(
+    made = Experiment(
         id=ID,
         title=TITLE,
         claim=f"{second.title} is more accurate than {first.title} after {epochs} epochs.",
@@ -76,8 +76,8 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         sentence=f"After {epochs} epochs the accuracy of {second.title} minus that of {first.title} is {span(usual.interval)} "
         f"points at learning rate 0.01, and {span(tuned.interval)} with the best rate of each ({_rates(found[True])}).",
         further=(
-            _further(study, "best-rate", found[True], tuned, trials),
-            *_early(study, found[False], trials),
+            where_any_learnt(_further(study, "best-rate", found[True], tuned, trials), study, *found[True]),
+            *(where_any_learnt(each, study, *found[False]) for each in _early(study, found[False], trials)),
         ),
         charts=tuple(_curves(study, found[best], best) for best in (False, True)),
         tables=(_summary(found, differences), _by_epoch(study, found)),
@@ -90,6 +90,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
             + _at_the_edge(study, found[True]),
         ),
     )
+    return where_any_learnt(made, study, *found[True])
 
 
 def p_value(study: Study, results: Mapping[str, Result]) -> float:
@@ -121,13 +122,13 @@ def _rates(pair: tuple[Runs, Runs]) -> str:
 
 
 def _tried(study: Study, arm: Arm, results: Mapping[str, Result]) -> str:
-    found = {rate: results[arm.make(study.first_seed, rate).key] for rate in arm.rates(study)}
+    found = {rate: results[arm.make(study.first_seed, rate).key] for rate in arm.tuned(study).rates}
     figures = (f"{rate:g} gave {100 * final_validation(result):.1f}" for rate, result in found.items())
     return f"{arm.title}: {', '.join(figures)} per cent"
 
 
 def _at_the_edge(study: Study, pair: tuple[Runs, Runs]) -> str:
-    largest = [each.arm.title for each in reversed(pair) if each.rate == max(each.arm.rates(study))]
+    largest = [each.arm.title for each in reversed(pair) if each.rate == max(each.arm.tuned(study).rates)]
     return f" The best one is the largest that was tried for {' and '.join(largest)}." if largest else ""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from epochwise.experiments.arms import Runs, agreed, runs, span
+from epochwise.experiments.arms import Runs, agreed, runs, span, where_any_learnt, where_learnt
 from epochwise.experiments.protocols import p1
 from epochwise.experiments.record import Chart, Experiment, Finding, Line, Table, Verdict
 from epochwise.experiments.statistics import Interval, Ratio, paired_interval, ratio_interval
@@ -48,7 +48,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     shown = ratios[True][place]["seconds"].interval
     names = f"{second.title} over {first.title}"
     trials = len(plan(study))
-    return Experiment(
+    made = Experiment(
         id=ID,
         title=TITLE,
         claim=f"The extra time of {second.title} is repaid: it reaches an accuracy sooner.",
@@ -60,7 +60,9 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         seeds=len(seeds),
         trials=trials,
         sentence=_sentence(pairs[True], thresholds[place], ratios[True][place], equal[True]),
-        further=tuple(_further(pairs[best], equal[best], best, trials) for best in (False, True)),
+        further=tuple(
+            where_any_learnt(_further(pair, equal[best], best, trials), study, *pair) for best, pair in pairs.items()
+        ),
         charts=tuple(_chart(study, pairs[best], thresholds, best) for best in (False, True)),
         tables=tuple(_table(pairs[best], thresholds, ratios[best], best) for best in (False, True)),
         notes=(
@@ -71,6 +73,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
             f"{p1.EVERY} steps. Where a run did not get there, the ratio has only a bound, and the interval is open.",
         ),
     )
+    return where_learnt(made, study, *pairs[False], *pairs[True])
 
 
 def _thresholds(study: Study, pair: Pair) -> tuple[float, ...]:

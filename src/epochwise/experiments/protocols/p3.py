@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from epochwise.experiments.arms import Arm, Runs, agreed, difference, planned, runs, span
+from epochwise.experiments.arms import Arm, Runs, agreed, difference, planned, runs, span, where_any_learnt
 from epochwise.experiments.models import Description, Facts, ours, title
 from epochwise.experiments.record import Chart, Experiment, Finding, Line, Table, Verdict
 from epochwise.experiments.statistics import MARGIN, Interval, difference_of
@@ -40,8 +40,10 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         best: {role: runs(study, arm, study.seeds, results, best=best) for role, arm in arms.items()} for best in (False, True)
     }
     trials = len(plan(study))
-    parameters = _pair(study, found, "second", "same parameters", "parameters", trials)
-    macs = _pair(study, found, "same MACs", "second", "MACs", trials)
+    parameters, macs = (
+        where_any_learnt(_pair(study, found, one, other, what, trials), study, found[True][one], found[True][other])
+        for one, other, what in (("second", "same parameters", "parameters"), ("same MACs", "second", "MACs"))
+    )
     second, same = arms["second"], arms["same parameters"]
     apart: dict[str, Verdict] = {"supported": "refuted", "refuted": "supported"}
     largest = _large(study)

@@ -16,7 +16,7 @@ import numpy as np
 from epochwise.experiments.models import ours, title
 from epochwise.experiments.record import Chart, Check, Experiment, Finding, Table, Verdict, band
 from epochwise.experiments.statistics import MARGIN, Interval, difference_of, mean_interval, paired_interval, paired_p_value
-from epochwise.experiments.study import RATE, Study
+from epochwise.experiments.study import RATE, Study, Tuned
 from epochwise.trials.trial import Result, Trial
 
 ID = "P4"
@@ -36,8 +36,9 @@ def plan(study: Study) -> list[Trial]:
     """Learning rates with the most images; then convolutions and locally connected layers with each number of images."""
     trials: dict[Trial, None] = {}
     for name in (SHARED, LOCAL):
-        trials |= dict.fromkeys(study.tuned(partial(_tuning, study, name)))
-        for rate in {rate for rate in (RATE, _best_rate(study, name)) if rate is not None}:
+        found = _tuned(study, name)
+        trials |= dict.fromkeys(found.trials)
+        for rate in {rate for rate in (RATE, found.rate) if rate is not None}:
             trials |= dict.fromkeys(_trial(study, name, count, seed, rate) for count in sizes(study) for seed in study.seeds)
     if _trains_dense(study):
         trials[_dense(study)] = None
@@ -54,7 +55,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     fewest, seeds = sizes(study)[0], len(study.seeds)
     decisive = differences[True][0]
     verdicts = {_verdict(each[0]) for each in differences.values()}
-    rates = {name: _best_rate(study, name) or RATE for name in (SHARED, LOCAL)}
+    rates = {name: _tuned(study, name).rate or RATE for name in (SHARED, LOCAL)}
     return Experiment(
         id=ID,
         title=TITLE,
@@ -116,8 +117,8 @@ def _dense(study: Study) -> Trial:
     return _trial(study, DENSE, min(_DENSE_SAMPLES, study.data.training), study.first_seed, RATE)
 
 
-def _best_rate(study: Study, name: str) -> float | None:
-    return study.best_rate(partial(_tuning, study, name))
+def _tuned(study: Study, name: str) -> Tuned:
+    return study.tuned(partial(_tuning, study, name))
 
 
 def _tuning(study: Study, name: str, rate: float) -> list[Trial]:
@@ -127,7 +128,7 @@ def _tuning(study: Study, name: str, rate: float) -> list[Trial]:
 
 def _accuracies(study: Study, name: str, results: Mapping[str, Result], *, best: bool) -> np.ndarray:
     """Means of the last three tests: ``(seeds, sizes)``."""
-    rate = (_best_rate(study, name) if best else RATE) or RATE
+    rate = (_tuned(study, name).rate if best else RATE) or RATE
     return np.array(
         [
             [np.mean(results[_trial(study, name, count, seed, rate).key].numbers["test"]["accuracy"]) for count in sizes(study)]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from epochwise.experiments import exact
-from epochwise.experiments.arms import Arm, Runs, agreed, planned, runs, span
+from epochwise.experiments.arms import Arm, Runs, agreed, planned, runs, span, where_learnt
 from epochwise.experiments.models import Description, title
 from epochwise.experiments.record import Chart, Check, Experiment, Finding, Table, Verdict, band
 from epochwise.experiments.statistics import MARGIN, Interval, difference_of, mean_interval, paired_p_value
@@ -29,7 +29,7 @@ def plan(study: Study) -> list[Trial]:
     arms = [arm for model in study.models for arm in (_arm(study, model, 0), _arm(study, model, 1))]
     trials = planned(study, arms, study.seeds)
     for model in study.models:
-        rate = _arm(study, model, 1).best_rate(study)
+        rate = _arm(study, model, 1).tuned(study).rate
         for number in _permutations(study)[1:]:
             arm = _arm(study, model, number)
             trials += [arm.make(seed, each) for seed in study.seeds for each in {0.01, rate or 0.01}]
@@ -46,7 +46,8 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     trials = len(plan(study))
     verdict = agreed(_loses(losses[False][1]), _loses(losses[True][1]))
     count = len(_permutations(study))
-    return Experiment(
+    in_order = [pair[0] for pair in found[True]]
+    made = Experiment(
         id=ID,
         title=TITLE,
         claim=f"{second} uses where pixels lie beside each other.",
@@ -60,9 +61,9 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         sentence=f"With pixels in another order {second} loses {span(losses[False][1])} points and {first} "
         f"{span(losses[False][0])}; with the best learning rates {span(losses[True][1])} and {span(losses[True][0])}.",
         further=(
-            _first(study, losses, trials),
-            _more(study, more, trials),
-            _below(study, found, trials),
+            where_learnt(_first(study, losses, trials), study, in_order[0]),
+            where_learnt(_more(study, more, trials), study, *in_order),
+            where_learnt(_below(study, found, trials), study, *in_order),
         ),
         checks=tuple(_check(study, results)),
         charts=tuple(_chart(study, pair, best) for best, pair in found.items()),
@@ -73,6 +74,7 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
             "order, and again for the first permutation.",
         ),
     )
+    return where_learnt(made, study, in_order[1])
 
 
 def p_value(study: Study, results: Mapping[str, Result]) -> float:
@@ -100,7 +102,7 @@ def _arm(study: Study, model: Description, permutation: int) -> Arm:
 def _found(study: Study, model: Description, results: Mapping[str, Result], best: bool) -> Found:
     """All permutations train at the rate that was best for the first one."""
     in_order = runs(study, _arm(study, model, 0), study.seeds, results, best=best)
-    rate = (_arm(study, model, 1).best_rate(study) if best else 0.01) or 0.01
+    rate = (_arm(study, model, 1).tuned(study).rate if best else 0.01) or 0.01
     moved = []
     for number in _permutations(study):
         arm = _arm(study, model, number)

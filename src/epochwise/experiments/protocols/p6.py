@@ -18,7 +18,7 @@ from epochwise.experiments.models import Description, ours, title
 from epochwise.experiments.protocols import p6_checks, p8
 from epochwise.experiments.record import Experiment, Finding, PositionMap, Table, Verdict
 from epochwise.experiments.statistics import Interval, mean_interval, paired_p_value
-from epochwise.experiments.study import RATE, Study
+from epochwise.experiments.study import RATE, Study, Tuned
 from epochwise.trials.trial import Result, Trial
 
 ID = "P6"
@@ -26,8 +26,6 @@ TITLE = "Trained in one place: recognised where else?"
 KEPT, LOST = 0.9, 0.5
 """Shares of the accuracy that is left at places that have no pixel in common with the trained one: generalises, does not."""
 ABOVE_CHANCE = 0.05
-LEARNT = 2.0
-"""Times chance that an arm must reach where it was trained; below that there is nothing to keep or to lose."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,16 +42,16 @@ class Arm:
         """Of the model and the place."""
         return f"{title(self.model)}, trained at {self.place} of {self.canvas.side} x {self.canvas.side}"
 
-    def best_rate(self, study: Study) -> float | None:
+    def tuned(self, study: Study) -> Tuned:
         """Its learning rate: the best for the object in the centre of its canvas, wherever it is trained."""
-        return on.best_rate(study, self.model, self.canvas, [self.canvas.centre])
+        return on.tuned(study, self.model, self.canvas, [self.canvas.centre])
 
-    def trial(self, study: Study, seed: int) -> Trial | None:
-        """A training; ``None`` while its learning rate is not known."""
-        rate = self.best_rate(study)
+    def trials(self, study: Study, rate: float | None) -> list[Trial]:
+        """A training of each seed; none while its learning rate is not known."""
         if rate is None:
-            return None
-        return on.training(study, self.model, self.canvas, [self.place], seed, rate, keep_weights=self.exact)
+            return []
+        place = [self.place]
+        return [on.training(study, self.model, self.canvas, place, seed, rate, keep_weights=self.exact) for seed in study.seeds]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +61,7 @@ class Outcome:
     arm: Arm
     maps: np.ndarray
     chance: float
+    enough: float
 
     @property
     def _in_place(self) -> np.ndarray:
@@ -134,7 +133,7 @@ class Outcome:
     @property
     def learnt(self) -> bool:
         """Whether it is well above chance where it was trained."""
-        return self.in_place.low > LEARNT * self.chance
+        return self.in_place.low > self.enough
 
 
 def arms(study: Study) -> list[Arm]:
@@ -160,23 +159,22 @@ def plan(study: Study) -> list[Trial]:
     """Learning rates first; then each arm with each seed, and the ceiling: the second model trained at all places."""
     trials: dict[Trial, None] = {}
     for arm in arms(study):
-        trials |= dict.fromkeys(on.tunings(study, arm.model, arm.canvas, [arm.canvas.centre]))
-        trials |= dict.fromkeys(trial for seed in study.seeds if (trial := arm.trial(study, seed)) is not None)
-    trials |= dict.fromkeys(on.tunings(study, study.models[1], on.large(study), on.large(study).places))
+        found = arm.tuned(study)
+        trials |= dict.fromkeys(found.trials) | dict.fromkeys(arm.trials(study, found.rate))
+    trials |= dict.fromkeys(p8.tuned(study, study.models[1]).trials)
     return list(trials | dict.fromkeys(p8.everywhere(study, study.models[1], p8.seeds(study))))
 
 
 def p_value(study: Study, results: Mapping[str, Result]) -> float:
     """Of the share that the main verdict rejects: that it is where generalising ends, or where losing it begins."""
     claimed = next(arm for arm in arms(study) if arm.model == study.models[1])
-    shares = _outcome(study, claimed, results, 1 / study.data.classes).shares
+    shares = _outcome(study, claimed, results).shares
     return paired_p_value(shares, np.full(len(shares), KEPT if shares.mean() > KEPT else LOST))
 
 
 def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     """What is left of the accuracy at disjoint places, per model."""
-    chance = 1 / study.data.classes
-    found = {(str(arm.model["name"]), arm.canvas.side, arm.place): _outcome(study, arm, results, chance) for arm in arms(study)}
+    found = {(str(arm.model["name"]), arm.canvas.side, arm.place): _outcome(study, arm, results) for arm in arms(study)}
     first, second = (str(model["name"]) for model in study.models)
     wide, narrow = on.large(study), on.small(study)
     claimed = found[second, wide.side, wide.corner]
@@ -223,12 +221,12 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
 
 
 def _trials(study: Study, arm: Arm, results: Mapping[str, Result]) -> list[Result]:
-    return [results[trial.key] for seed in study.seeds if (trial := arm.trial(study, seed)) is not None]
+    return [results[trial.key] for trial in arm.trials(study, arm.tuned(study).rate)]
 
 
-def _outcome(study: Study, arm: Arm, results: Mapping[str, Result], chance: float) -> Outcome:
+def _outcome(study: Study, arm: Arm, results: Mapping[str, Result]) -> Outcome:
     maps = np.stack([on.accuracy_map(result, arm.canvas) for result in _trials(study, arm, results)])
-    return Outcome(arm, maps, chance)
+    return Outcome(arm, maps, study.chance, study.enough)
 
 
 def _anywhere(name: str, found: Outcome, seeds: int) -> Finding:
@@ -318,7 +316,7 @@ def _table(found: list[Outcome], ceiling: np.ndarray) -> Table:
 
 
 def _rates(study: Study) -> str:
-    rates = {f"{title(arm.model)}, canvas of {arm.canvas.side}": arm.best_rate(study) for arm in arms(study)}
+    rates = {f"{title(arm.model)}, canvas of {arm.canvas.side}": arm.tuned(study).rate for arm in arms(study)}
     return "; ".join(f"{rate:g} for {name}" for name, rate in rates.items())
 
 

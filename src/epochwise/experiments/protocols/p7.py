@@ -71,10 +71,9 @@ def shapes(study: Study) -> list[tuple[int, int, int]]:
 
 def plan(study: Study) -> list[Trial]:
     """Trainings of P8 with the object everywhere, and the same for the blurred one."""
-    canvas = on.large(study)
     trials: dict[Trial, None] = {}
     for model in arms(study):
-        trials |= dict.fromkeys(on.tunings(study, model, canvas, canvas.places))
+        trials |= dict.fromkeys(p8.tuned(study, model).trials)
         trials |= dict.fromkeys(p8.everywhere(study, model, p8.seeds(study)))
     return list(trials)
 

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epochwise.experiments import canvas as on
+from epochwise.experiments.arms import doubted
 from epochwise.experiments.models import Description, ours, title
 from epochwise.experiments.record import Chart, Experiment, Finding, Table, Verdict, band
 from epochwise.experiments.statistics import Interval, mean_interval, seed_bootstrap
-from epochwise.experiments.study import Study
+from epochwise.experiments.study import Study, Tuned
 from epochwise.trials.trial import Result, Trial
 
 ID = "P8"
@@ -36,6 +37,12 @@ def seeds(study: Study) -> range:
     return study.seeds_of(study.sizes.placed_seeds)
 
 
+def seeds_told(study: Study) -> str:
+    """With how many seeds a learning rate is chosen where the object's place changes, in words. P9 says it too."""
+    count = len(study.tuning_seeds(moving=True))
+    return "one seed" if count == 1 else f"the mean over {count} seeds"
+
+
 def shapes(study: Study) -> list[tuple[int, int, int]]:
     """Shapes of samples that both models must accept."""
     return [on.shape(study, on.large(study))]
@@ -43,17 +50,26 @@ def shapes(study: Study) -> list[tuple[int, int, int]]:
 
 def everywhere(study: Study, model: Description, of_seeds: Sequence[int]) -> list[Trial]:
     """Trainings with the object at all places, weights kept; none while the learning rate is not known. P6 and P7 use them."""
-    return [trial for seed in of_seeds if (trial := _trial(study, model, len(on.large(study).offsets), seed)) is not None]
+    rate = tuned(study, model).rate
+    per_side = len(on.large(study).offsets)
+    return [] if rate is None else [_trial(study, model, per_side, seed, rate) for seed in of_seeds]
+
+
+def tuned(study: Study, model: Description) -> Tuned:
+    """How far the choice of an arm's learning rate is, made with the object at all places. P6 and P7 use it."""
+    canvas = on.large(study)
+    return on.tuned(study, model, canvas, canvas.places)
 
 
 def plan(study: Study) -> list[Trial]:
     """Learning rates, chosen with the object at all places; then each arm with each number of places and each seed."""
-    canvas = on.large(study)
     trials: dict[Trial, None] = {}
     for model in arms(study):
-        trials |= dict.fromkeys(on.tunings(study, model, canvas, canvas.places))
-        made = (_trial(study, model, count, seed) for count in study.sizes.places_per_side for seed in seeds(study))
-        trials |= dict.fromkeys(trial for trial in made if trial is not None)
+        found = tuned(study, model)
+        trials |= dict.fromkeys(found.trials)
+        if found.rate is not None:
+            for count in study.sizes.places_per_side:
+                trials |= dict.fromkeys(_trial(study, model, count, seed, found.rate) for seed in seeds(study))
     return list(trials)
 
 
@@ -68,15 +84,20 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     count, trials = len(seeds(study)), len(plan(study))
     first, second = study.models
     gets_there = {name: math.isfinite(each.high) for name, each in found.items()}
-    by_cnn = any(gets_there[name] for name in gets_there if name != first["name"])
+    learnt = {name: mean_interval(on.at(each[:, 0], canvas, canvas.centre)).low > study.enough for name, each in maps.items()}
+    by_cnn = any(gets_there[name] and learnt[name] for name in gets_there if name != first["name"])
     main = _main(first, found[str(first["name"])], by_cnn, worst[str(first["name"])], counts, count, trials)
+
+    def judged(finding: Finding, model: Description) -> Finding:
+        return doubted(finding, [] if learnt[str(model["name"])] else [title(model)])
+
     return Experiment.of(
-        main,
+        judged(main, first),
         title=TITLE,
         seeds=count,
         trials=trials,
         further=tuple(
-            _enough(f"{ID}.{name}", model, found[str(model["name"])], counts, count, trials)
+            judged(_enough(f"{ID}.{name}", model, found[str(model["name"])], counts, count, trials), model)
             for name, model in (("second", second), ("pooled", ours(POOLED)))
         ),
         charts=(
@@ -102,8 +123,8 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         ),
         notes=(
             f"{on.samples(study):,} images, {study.sizes.canvas_epochs} epochs, whatever the number of places. Learning rates "
-            f"were chosen with the object at all places, on validation images, {len(study.tuning_seeds(moving=True))} seeds: "
-            + "; ".join(f"{on.best_rate(study, model, canvas, canvas.places):g} for {title(model)}" for model in arms(study))
+            f"were chosen with the object at all places, on validation images, by {seeds_told(study)}: "
+            + "; ".join(f"{tuned(study, model).rate:g} for {title(model)}" for model in arms(study))
             + ".",
             f"The worst of {len(canvas.places)} places is partly bad luck with {study.sizes.position_images:,} images at each, "
             "for all arms alike.",
@@ -111,27 +132,18 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
     )
 
 
-def _trial(study: Study, model: Description, per_side: int, seed: int) -> Trial | None:
+def _trial(study: Study, model: Description, per_side: int, seed: int, rate: float) -> Trial:
     canvas = on.large(study)
-    rate = on.best_rate(study, model, canvas, canvas.places)
-    if rate is None:
-        return None
     places = canvas.places if per_side == len(canvas.offsets) else canvas.spread(per_side)
     return on.training(study, model, canvas, places, seed, rate, keep_weights=per_side == len(canvas.offsets))
 
 
 def _maps(study: Study, model: Description, results: Mapping[str, Result]) -> np.ndarray:
     """Accuracies ``(seeds, numbers of places, down, right)``."""
-    canvas = on.large(study)
-    made = [
-        [
-            on.accuracy_map(results[trial.key], canvas)
-            for per_side in study.sizes.places_per_side
-            if (trial := _trial(study, model, per_side, seed)) is not None
-        ]
-        for seed in seeds(study)
-    ]
-    return np.array(made)
+    canvas, rate = on.large(study), tuned(study, model).rate
+    assert rate is not None  # everything is known when it is judged
+    trials = [[_trial(study, model, each, seed, rate) for each in study.sizes.places_per_side] for seed in seeds(study)]
+    return np.array([[on.accuracy_map(results[trial.key], canvas) for trial in of_seed] for of_seed in trials])
 
 
 def _fewest(maps: np.ndarray, canvas: on.Canvas, counts: Sequence[int]) -> Interval:
@@ -191,7 +203,8 @@ def _told(fewest: Interval) -> str:
     if math.isinf(fewest.estimate):
         return "no number of places that was tried is enough"
     ends = [f"{end:.0f}" if math.isfinite(end) else "more than were tried" for end in (fewest.low, fewest.high)]
-    return f"{fewest.estimate:.0f} places are enough [{ends[0]}, {ends[1]}]"
+    enough = "place is" if fewest.estimate == 1 else "places are"
+    return f"{fewest.estimate:.0f} {enough} enough [{ends[0]}, {ends[1]}]"
 
 
 def _chart(name: str, text: str, study: Study, counts: Sequence[int], values: Mapping[str, np.ndarray]) -> Chart:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
 from epochwise.experiments import canvas as on
+from epochwise.experiments.arms import doubted
 from epochwise.experiments.models import Description, ours, title
+from epochwise.experiments.protocols import p8
 from epochwise.experiments.record import Chart, Experiment, Finding, Line, Table, Verdict, band
-from epochwise.experiments.statistics import Interval, crossing, data_multiplier, mean_interval
-from epochwise.experiments.study import RATE, Study
+from epochwise.experiments.statistics import Interval, crossing, data_multiplier, mean_interval, paired_interval
+from epochwise.experiments.study import RATE, Study, Tuned
 from epochwise.trials.trial import Result, Trial
 
 ID = "P9"
@@ -77,8 +79,9 @@ def plan(study: Study) -> list[Trial]:
     trials: dict[Trial, None] = {}
     for task in tasks(study):
         for model in arms(study):
-            trials |= dict.fromkeys(study.tuned(partial(_tuning, study, task, model)))
-            for rate in _rates(study, task, model):
+            found = _tuned(study, task, model)
+            trials |= dict.fromkeys(found.trials)
+            for rate in _rates(study, model, found.rate):
                 trials |= dict.fromkeys(
                     _trial(study, task, model, count, seed, rate) for count in sizes(study) for seed in seeds(study, model)
                 )
@@ -109,11 +112,12 @@ def judge(study: Study, results: Mapping[str, Result]) -> Experiment:
         tables=tuple(_table(study, task, results) for task in (centred, anywhere)),
         notes=(
             f"{study.sizes.efficiency_steps:,} steps whatever the number of images. The weights with the best accuracy on "
-            f"{study.data.validation:,} validation images are tested, which is more than the smallest sets have to train on; "
-            "it helps all arms alike. Learning rates were chosen with all images, by the mean over "
-            f"{len(study.tuning_seeds(moving=True))} seeds where the object lies anywhere, and with one seed else: "
+            f"{study.data.validation:,} validation images are tested, which "
+            + ("is more than the smallest sets have to train on; it " if study.data.validation > sizes(study)[0] else "")
+            + "helps all arms alike. Learning rates were chosen with all images, by "
+            f"{p8.seeds_told(study)} where the object lies anywhere, and by one seed else: "
             + "; ".join(
-                f"{_best_rate(study, task, model):g} for {title(model)} on {task.text}"
+                f"{_tuned(study, task, model).rate:g} for {title(model)} on {task.text}"
                 for task in (centred, anywhere)
                 for model in arms(study)
             )
@@ -138,8 +142,8 @@ def _trial(study: Study, task: Task, model: Description, count: int, seed: int, 
     )
 
 
-def _best_rate(study: Study, task: Task, model: Description) -> float | None:
-    return study.best_rate(partial(_tuning, study, task, model))
+def _tuned(study: Study, task: Task, model: Description) -> Tuned:
+    return study.tuned(partial(_tuning, study, task, model))
 
 
 def _tuning(study: Study, task: Task, model: Description, rate: float) -> list[Trial]:
@@ -148,9 +152,8 @@ def _tuning(study: Study, task: Task, model: Description, rate: float) -> list[T
     return [_trial(study, task, model, sizes(study)[-1], seed, rate) for seed in study.tuning_seeds(moving)]
 
 
-def _rates(study: Study, task: Task, model: Description) -> Iterable[float]:
+def _rates(study: Study, model: Description, best: float | None) -> Iterable[float]:
     """The arm's best one, and for the pair in the larger tiers Keras's own."""
-    best = _best_rate(study, task, model)
     usual = study.sizes.efficiency_control_seeds and model in study.models
     return {rate for rate in (best, RATE if usual else None) if rate is not None}
 
@@ -159,7 +162,7 @@ def _accuracies(
     study: Study, task: Task, model: Description, results: Mapping[str, Result], *, tuned: bool = True
 ) -> np.ndarray:
     """Of the best weights on the test images: ``(seeds, sizes)``."""
-    rate = (_best_rate(study, task, model) if tuned else RATE) or RATE
+    rate = (_tuned(study, task, model).rate if tuned else RATE) or RATE
     return np.array(
         [
             [results[_trial(study, task, model, count, seed, rate).key].numbers["best"]["test"] for count in sizes(study)]
@@ -168,11 +171,12 @@ def _accuracies(
     )
 
 
-def common_level(first: np.ndarray, second: np.ndarray) -> float | None:
-    """The middle of the mean accuracies that both curves pass; ``None`` where they have none in common."""
+def common_level(first: np.ndarray, second: np.ndarray, least: float = 0.0) -> float | None:
+    """The middle of the mean accuracies that both curves pass; ``None`` where there is none, or it is not above ``least``."""
     lowest = max(float(first.mean(axis=0).min()), float(second.mean(axis=0).min()))
     highest = min(float(first.mean(axis=0).max()), float(second.mean(axis=0).max()))
-    return (lowest + highest) / 2 if lowest < highest else None
+    middle = (lowest + highest) / 2
+    return middle if lowest < highest and middle > least else None
 
 
 def _finding(
@@ -185,20 +189,27 @@ def _finding(
     tuned: bool,
 ) -> Finding:
     first, second = (_accuracies(study, task, model, results, tuned=tuned) for model in pair)
-    level, counts = common_level(first, second), sizes(study)
-    if level is None:
-        ahead = bool(first.mean() > second.mean())
-        found = (
-            Interval(math.nan, 0.0, counts[0] / counts[-1]) if ahead else Interval(math.nan, counts[-1] / counts[0], math.inf)
-        )
-        where = "at no accuracy in common"
-    else:
-        found = data_multiplier(counts, first, second, level)
-        where = f"for {100 * level:.1f} per cent"
-    verdict: Verdict = "supported" if found.low > 1 else "refuted" if found.high <= 1 else "undecided"
+    level, counts = common_level(first, second, study.enough), sizes(study)
     names = title(pair[1]), title(pair[0])
+    on_task = f"On {task.text}{'' if tuned else f' at learning rate {RATE:g}'}"
+    if level is not None:
+        found = data_multiplier(counts, first, second, level)
+        sentence = f"{on_task}, for {100 * level:.1f} per cent, {names[1]} needs {_times(found)} as many images as {names[0]}."
+    elif _apart(second, first):
+        found = Interval(math.nan, counts[-1] / counts[0], math.inf)
+        sentence = _never(on_task, names[1], names[0], counts)
+    elif _apart(first, second):
+        found = Interval(math.nan, 0.0, counts[0] / counts[-1])
+        sentence = _never(on_task, names[0], names[1], counts)
+    else:
+        found = Interval(math.nan, 0.0, math.inf)
+        sentence = (
+            f"{on_task} there is no accuracy, clearly above chance, that both reach with some of these numbers of images."
+        )
+    learnt = [mean_interval(each[:, each.mean(axis=0).argmax()]).low > study.enough for each in (first, second)]
+    verdict: Verdict = "supported" if found.low > 1 else "refuted" if found.high <= 1 else "undecided"
     rate = "" if tuned else f" at learning rate {RATE:g}"
-    return Finding(
+    made = Finding(
         id=name,
         claim=f"On {task.text} {names[0]} needs fewer images than {names[1]}{rate}.",
         falsified_if="the interval of how many times as many the latter needs does not go beyond 1",
@@ -207,7 +218,20 @@ def _finding(
         unit=f"images of {names[1]} for one of {names[0]}",
         seeds=len(first),
         trials=2 * len(first) * len(counts),
-        sentence=f"On {task.text}{rate}, {where}, {names[1]} needs {_times(found)} as many images as {names[0]}.",
+        sentence=sentence,
+    )
+    return made if any(learnt) else doubted(made, reversed(names))
+
+
+def _apart(ahead: np.ndarray, behind: np.ndarray) -> bool:
+    """Whether one arm is surely better with its worst number of images than the other one with its best."""
+    return paired_interval(ahead[:, ahead.mean(axis=0).argmin()], behind[:, behind.mean(axis=0).argmax()]).low > 0
+
+
+def _never(on_task: str, behind: str, ahead: str, counts: Sequence[int]) -> str:
+    return (
+        f"{on_task} {behind} is less accurate with any number up to {counts[-1]:,} images than {ahead} with {counts[0]:,}, so "
+        f"it needs more than {counts[-1] / counts[0]:.0f} times as many."
     )
 
 
