@@ -6,11 +6,11 @@
     python benchmarks/engine.py --json benchmarks/results/DATE-engine.json
 
 Every contender (``contenders.py``) is a process of its own that waits until it is its turn, and the turns go round, A B C A B
-C, each about ``--seconds`` long. A turn counts if the machine gave its cores in full just before and just after it
-(``quiet.py``), the same for everybody; the others are kept beside. A row of the table is a model at a batch size, with the
-median of the turns that count in seconds per epoch, and how many times longer than the engine each takes. A framework's setting
-that was more than ``--leave-out`` times slower than the best of them in a trial before the turns has no turns, and its trial is
-kept instead.
+C, each about ``--seconds`` long. Of everybody's turns the third counts in which the machine slowed its own cores least, as it
+was measured just before and just after each turn (``quiet.py``); all are kept. A row of the table is a model at a batch size,
+with the median of the turns that count in seconds per epoch, and how many times longer than the engine each takes. A setting of
+a framework that was more than ``--leave-out`` times slower than the best of them in a trial before the turns has no turns, and
+its trial is kept instead.
 
 Rows go into the record when they are done, and one that is there is not measured again (``--again`` does), so a long run can be
 taken in pieces of ``--together`` rows: their models are made ready, and then their turns are timed. On a machine that others
@@ -48,11 +48,8 @@ PAUSE_SECONDS = 0.25
 """Between turns: threads that wait for more work stop looking for it after 0.2 s."""
 
 LEAST_ROUNDS = 3
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 1.0
 """For the cores before a turn."""
-
-PATIENCE_TIMES = 3
-"""The seconds of a row, where the machine is disturbed too often for three turns of everybody."""
 
 PATIENCE_SECONDS = 45.0
 """How long to wait for the machine before others have their turn."""
@@ -113,25 +110,31 @@ def measure(
         probe.wait(WAIT_SECONDS)
         trials = {who: each(who, options.seconds / 10)[1] for who in contenders}
     best = min((seconds for who, seconds in trials.items() if who != "engine"), default=0.0)
-    turns: dict[str, list[float]] = {
+    turns: dict[str, list[tuple[float, float]]] = {
         who: [] for who, seconds in trials.items() if who == "engine" or seconds <= options.leave_out * best
     }
-    disturbed: dict[str, list[float]] = {who: [] for who in turns}
     start = time.monotonic()
-    while wanting := [who for who, taken in turns.items() if len(taken) < options.rounds]:
+    for number in range(options.rounds):
         passed = time.monotonic() - start
-        if passed > options.most and (min(map(len, turns.values())) >= LEAST_ROUNDS or passed > PATIENCE_TIMES * options.most):
+        if number >= LEAST_ROUNDS and passed * (number + 1) / number > options.most:
             break
-        for who in wanting:
+        for who, taken in turns.items():
             time.sleep(PAUSE_SECONDS)
-            probe.wait(WAIT_SECONDS)
+            before = probe.wait(WAIT_SECONDS)
             seconds = each(who, options.seconds)[1] * epoch
-            (turns if probe.undisturbed() else disturbed)[who].append(seconds)
-    for who, taken in turns.items():
-        if len(taken) < LEAST_ROUNDS:
-            raise SystemExit(f"{work}, batch {batch}: this machine never gave its cores in full for long enough ({who}).")
-    left_out = {who: seconds * epoch for who, seconds in trials.items() if who not in turns}
-    return {"epoch_seconds": turns, "disturbed_epoch_seconds": disturbed, "trial_epoch_seconds": left_out}
+            taken.append((seconds, max(before, probe.slowdown())))
+    counted = {who: least_disturbed(taken) for who, taken in turns.items()}
+    return {
+        "epoch_seconds": {who: [seconds for seconds, _ in taken] for who, taken in counted.items()},
+        "slowdown": {who: [slowdown for _, slowdown in taken] for who, taken in counted.items()},
+        "all_turns": turns,
+        "trial_epoch_seconds": {who: seconds * epoch for who, seconds in trials.items() if who not in turns},
+    }
+
+
+def least_disturbed(turns: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of turns and how much slower the cores were around each: the third in which they were least so, three at least."""
+    return sorted(turns, key=lambda turn: turn[1])[: max(LEAST_ROUNDS, len(turns) // 3)]
 
 
 def make_ready(work: str, batch: int, contenders: dict[str, Contender], settings: list[str]) -> dict[str, float]:
@@ -201,8 +204,8 @@ def show(row: dict[str, Any]) -> None:
     print(f"\n{row['work']}, batch {row['batch']}: engine {engine:.3f} s an epoch, {above:.2f} times the roofline")
     for who, seconds in medians.items():
         turns = row["epoch_seconds"][who]
-        made = len(turns) + len(row["disturbed_epoch_seconds"][who])
-        counted = f"{min(turns):.3f}-{max(turns):.3f}, {len(turns)} of {made} turns"
+        slow = statistics.median(row["slowdown"][who])
+        counted = f"{min(turns):.3f}-{max(turns):.3f}, cores {slow:.2f} x"
         print(f"  {who:52s} {seconds:8.3f} s  ({counted})  {seconds / engine:6.2f} x")
     for who, seconds in row["trial_epoch_seconds"].items():
         print(f"  {who:52s} {seconds:8.3f} s  (trial)          {seconds / engine:6.2f} x")
@@ -218,9 +221,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="these architectures")
     parser.add_argument("--settings", nargs="*", choices=list(SETTINGS), default=list(SETTINGS), help="these contenders")
     parser.add_argument("--batch", type=int, nargs="*", default=[32])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=0.3, help="of a turn")
-    parser.add_argument("--most", type=float, default=50.0, help="seconds of a row, once three turns of everybody count")
+    parser.add_argument("--most", type=float, default=60.0, help="seconds of all turns of a row, after three rounds")
     parser.add_argument("--together", type=int, default=1, help="rows timed together")
     parser.add_argument("--leave-out", type=float, default=3.0, help="times slower than the best of the frameworks")
     parser.add_argument("--again", action="store_true", help="rows that are in the record already, too")

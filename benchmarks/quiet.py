@@ -48,12 +48,9 @@ class Probe:
         self._best = min(self._best, seconds)
         return seconds / self._best
 
-    def undisturbed(self) -> bool:
-        """Whether the cores are given in full."""
-        return self.slowdown() < UNDISTURBED
-
-    def wait(self, most: float) -> None:
-        """Until the cores are given in full, at most so many seconds."""
+    def wait(self, most: float) -> float:
+        """Until the cores are given in full, at most so many seconds; the slowdown that it ended with."""
         end = time.monotonic() + most
-        while not self.undisturbed() and time.monotonic() < end:
+        while (slowdown := self.slowdown()) > UNDISTURBED and time.monotonic() < end:
             time.sleep(0.05)
+        return slowdown
