@@ -178,6 +178,8 @@ MODELS = {
     "average_pool": lambda: image(L.AveragePooling2D(2), L.GlobalAveragePooling2D()),
     "max_pool_same": lambda: image(L.MaxPooling2D(3, strides=2, padding="same"), L.GlobalMaxPooling2D()),
     "up_sampling": lambda: image(L.UpSampling2D(2), L.ZeroPadding2D(), L.Cropping2D()),
+    "resized": lambda: image(L.Conv2D(3, 3), L.UpSampling2D(2, interpolation="bilinear"), L.Conv2D(2, 3), L.Resizing(5, 7)),
+    "spectral": lambda: sequence(L.SpectralNormalization(L.Dense(5)), L.Dense(2)),
     "activations": lambda: sequence(*(L.Dense(6, activation=name) for name in ACTIVATIONS)),
     "prelu": lambda: sequence(L.PReLU(), L.LeakyReLU(), L.Softmax()),
     "shared": shared,
@@ -287,6 +289,8 @@ def count(name):
             for row in counts.layers
             if not row.name.startswith("(")
         },
+        "updates": {row.name: row.update.other_flops for row in counts.layers},
+        "notes": counts.notes,
         "uncounted": [unknown.operation for unknown in counts.uncounted],
     }
 

@@ -19,6 +19,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402 - only where it is installed
 
+from epochwise.counting import count  # noqa: E402
 from epochwise.tracing.torch import trace_module  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -285,6 +286,48 @@ def test_what_cannot_be_traced_is_refused_with_a_way_out(module, x, error, text)
     """Not a module, data that does not fit, shapes not known yet, branches and sizes that depend on data."""
     with pytest.raises(error, match=text):
         trace_module(module(), x, features(2), 4)
+
+
+def test_a_module_without_weights_is_counted_forward():
+    """There is nothing to train, and the note says so."""
+    counts = count(nn.Flatten(), 4, torch.zeros(4, 3, 2), torch.zeros(4, 6))
+    assert [row.name for row in counts.layers] == ["Flatten", "(loss)"]
+    assert any("nothing is trained" in note for note in counts.notes)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(3, 2), nn.Conv1d(2, 2, 1)], ids=["linear", "conv"])
+def test_types_that_do_not_fit_are_refused_with_the_layer(layer):
+    """As a real step refuses them: a module in half precision and features that are not."""
+    with pytest.raises(ModelDoesNotFitError, match=r"(?s)float.*Layer: 0"):
+        count(nn.Sequential(layer.half()), 4, torch.zeros(4, 2, 3), torch.zeros(4, 2, 2))
+
+
+def test_layers_inside_a_transform_are_counted():
+    """``vmap`` over samples costs what a call on all of them does."""
+    plain = count(nn.Linear(3, 2), 4, torch.zeros(4, 3), torch.zeros(4, 2))
+    mapped = count(
+        Calls(lambda parts, x: torch.func.vmap(parts[0])(x), nn.Linear(3, 2)), 4, torch.zeros(4, 3), torch.zeros(4, 2)
+    )
+    assert mapped.per_sample.training_macs == plain.per_sample.training_macs == 2 * 6
+
+
+def test_each_weight_is_on_the_row_of_what_uses_it():
+    """A layer that is not called: its weights are its caller's if that uses them, and stay on its own row if nothing does."""
+    module = Calls(lambda parts, x: nn.functional.linear(x, parts[0].weight), nn.Linear(3, 2, bias=False), nn.Linear(5, 7))
+    counts = count(module, 4, torch.zeros(4, 3), torch.zeros(4, 2))
+    found = {row.name: (row.parameters, row.calls, row.forward_macs) for row in counts.layers if row.parameters}
+    assert found == {"Calls": (6, 1, 6), "parts.1": (42, 0, 0)}
+
+
+def test_uses_of_weights_under_autocast():
+    """Each weight of both layers is used once, also where the backward pass makes a view that is its copy in half precision."""
+
+    def half(parts, x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return parts[1](parts[0](x)).float()
+
+    counts = count(Calls(half, nn.Linear(3, 3), nn.Linear(3, 2)), 4, torch.zeros(4, 3), torch.zeros(4, 2))
+    assert {row.name: row.uses_per_weight for row in counts.layers if row.parameters} == {"parts.0": 1, "parts.1": 1}
 
 
 def test_an_optimizer_that_needs_a_closure_is_refused_by_name():

@@ -124,7 +124,8 @@ class _Rows:
         """Layers that call others; the model itself is not listed."""
         calls = Counter(call.layer for call in self.trace.calls)
         shapes = _output_shapes(self.trace)
-        inner = {layer.parent for layer in self.trace.layers}
+        shown = [calls[number] or not row.is_empty() for number, row in enumerate(self.of_layer)]
+        inner = {layer.parent for layer, is_shown in zip(self.trace.layers, shown, strict=True) if is_shown}
         return tuple(
             Container(layer.path, layer.kind, self._parent(layer), shapes.get(number), calls[number])
             for number, layer in enumerate(self.trace.layers)
@@ -247,17 +248,32 @@ def _updated_layers(flow: Flow) -> dict[int, int]:
         about[flow.root[parameter.value]] = {parameter.layer}
         if parameter.gradient is not None:
             about[flow.root[parameter.gradient]] = {parameter.layer}
-    found: dict[int, int] = {}
+    at: dict[int, set[int | None]] = {}
     for place, operation in enumerate(flow.trace.operations):
         if operation.phase != "update":
             continue
         layers = _layers_read(flow, operation, about)
         for output in operation.outputs:
             about[flow.root[output]] = layers
-        only = next(iter(layers)) if len(layers) == 1 else None
-        if only is not None:
-            found[place] = only
-    return found
+        if layers:
+            at[place] = layers
+    _add_state(flow, at)
+    return {place: only for place, layers in at.items() if len(layers) == 1 and (only := next(iter(layers))) is not None}
+
+
+def _add_state(flow: Flow, at: dict[int, set[int | None]]) -> None:
+    """Add the operations that see the optimizer's variables alone, before these meet a gradient: by what reads their results.
+
+    Single numbers, such as a learning rate, stay the optimizer's, though it may have the weights of but one layer.
+    """
+    operations, values = flow.trace.operations, flow.trace.values
+    for place in reversed(range(len(operations))):
+        made = [flow.root[output] for output in operations[place].outputs]
+        if operations[place].phase != "update" or place in at or not any(values[root].shape for root in made):
+            continue
+        readers = {reader for root in made for reader in flow.readers.get(root, ()) if reader > place}
+        if readers and all(reader in at for reader in readers):
+            at[place] = {layer for reader in readers for layer in at[reader]}
 
 
 def _layers_read(flow: Flow, operation: Operation, about: dict[int, set[int | None]]) -> set[int | None]:

@@ -78,11 +78,14 @@ class Flow:
 
     @cached_property
     def maker(self) -> dict[int, int]:
-        """Place of the operation that makes a tensor, by root; the last one if several write it."""
+        """Place of the operation that makes a tensor, by root; the last one if several write it.
+
+        A view of a view may be the tensor again, which is not made by that.
+        """
         made = {}
         for place, operation in enumerate(self.trace.operations):
             for output in operation.outputs:
-                if self.root[output] == output:
+                if self.root[output] == output and not self.is_alias(place):
                     made[output] = place
         return made
 

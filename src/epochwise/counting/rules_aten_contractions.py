@@ -59,6 +59,17 @@ def _bmm(at: Occurrence) -> Cost:
     return Cost(macs=matmul_macs(left[0], left[1], left[2], right[2]))
 
 
+@rule(ATEN, "aten._grouped_mm", family="contraction")
+def _grouped_mm(at: Occurrence) -> Cost:
+    """``(M, N) x (N, P)``, of which an axis may be divided among groups: each of its places is in one, so M N P.
+
+    Where both have an axis of groups in front, it is a batch of products.
+    """
+    left, right = at.inputs[0].shape, at.inputs[1].shape
+    batch = left[0] if len(left) == len(right) > MATRIX else 1
+    return Cost(macs=matmul_macs(batch, left[-2], left[-1], right[-1]))
+
+
 @rule(ATEN, *_names("baddbmm baddbmm_ addbmm addbmm_"), family="contraction", operands=(1, 2))
 def _baddbmm(at: Occurrence) -> Cost:
     """As ``bmm``, and one addition for each element of the output."""

@@ -73,7 +73,7 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
     reader.builder.optimizer_state = [number_of[id(variable)] for variable in lists[2]]
     gradients = {id(variable): reader.marks[mark] for variable, mark in hooks.gradients_of if mark in reader.marks}
     _add_weights(model, reader.builder, number_of, lists[0], gradients)
-    return reader.builder.finish(reader.results)
+    return reader.builder.finish([*reader.results, *reader.given])
 
 
 @contextlib.contextmanager

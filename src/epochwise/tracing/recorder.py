@@ -21,6 +21,8 @@ METRICS = "(metrics)"
 OPTIMIZER = "(optimizer)"
 PARTS = {LOSS: "Loss", METRICS: "Metrics", OPTIMIZER: "Optimizer"}
 """The parts of a step outside any layer, by path, with the kind that their rows show."""
+LARGER_BRANCH = "Of a condition's branches the one that handles the most data is counted."
+"""The note on a condition whose outcome is known only when the step runs."""
 
 
 class LayerRecorder:
@@ -291,12 +293,29 @@ class TraceBuilder:
             operations=operations,
             layers=self.recorder.layers(),
             calls=self.recorder.calls(),
-            parameters=tuple(self._parameters),
+            parameters=self._owned(operations),
             inputs=tuple(self.inputs),
             optimizer_state=tuple(self.optimizer_state),
             notes=tuple(self._notes),
             storages=self.storages,
         )
+
+    def _owned(self, operations: Sequence[Operation]) -> tuple[Parameter, ...]:
+        """The weights, each with the layer that works with it.
+
+        That is the layer that made it; but where this is not called, and the weight is used all the same (``TimeDistributed``,
+        ``torch.nn.MultiheadAttention``), it is the nearest layer around it that is. What nothing uses stays where it was made.
+        """
+        layers, called = self.recorder.layers(), {call.layer for call in self.recorder.calls()}
+        used = {value for operation in operations if operation.phase != "update" for value in operation.inputs}
+
+        def owner(parameter: Parameter) -> int | None:
+            at = parameter.layer
+            while parameter.value in used and at is not None and at not in called:
+                at = layers[at].parent
+            return at
+
+        return tuple(msgspec.structs.replace(parameter, layer=owner(parameter)) for parameter in self._parameters)
 
 
 def _not_a_leaf(layer: Layer) -> Layer:

@@ -27,7 +27,7 @@ from epochwise.subjects.torch import call, default_loss
 from epochwise.tracing.calls.torch import AtenRecorder
 from epochwise.tracing.copies.torch import fake_copy
 from epochwise.tracing.failures.torch import explained
-from epochwise.tracing.recorder import LOSS, OPTIMIZER, LayerRecorder, TraceBuilder
+from epochwise.tracing.recorder import LARGER_BRANCH, LOSS, OPTIMIZER, LayerRecorder, TraceBuilder
 from epochwise.tracing.trace import Trace, Value
 
 DIALECT = "aten"
@@ -204,7 +204,7 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
                             gradients[id(variable)] = aten.number(gradient)
                     return given
 
-            with keras_step.intercept(model, recorder, Hooks()):
+            with keras_step.intercept(model, recorder, Hooks()), _larger_branches(aten, again):
                 results = model.train_step((x, y))
             builder.optimizer_state.extend(aten.number(variable.value) for variable in model.optimizer.variables)
             kept = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
@@ -223,6 +223,30 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
     # Eager PyTorch also runs what nothing needs (Keras calls a recurrent cell once more, to see what it gives); the compilers
     # of the other backends leave that out, and so does the count.
     return builder.finish(wanted, aten.stored())
+
+
+@contextlib.contextmanager
+def _larger_branches(aten: AtenRecorder, aside: set[int]) -> Iterator[None]:
+    """Let ``keras.ops.cond`` take the branch that handles the most data, as it is counted on the other backends.
+
+    Calls of layers that are made to find out which that is are put into ``aside``.
+    """
+    from keras.src.backend import core  # of PyTorch; there is no public name for it
+
+    from epochwise.tracing.calls.keras import patched
+
+    def around(original: Callable[..., Any], outcome: Any, *branches: Callable[[], Any]) -> Any:
+        if not isinstance(outcome, torch.Tensor):
+            return original(outcome, *branches)
+        first = aten.recorder.call_count
+        sizes = [aten.data_of(branch) for branch in branches]
+        aside.update(range(first, aten.recorder.call_count))
+        if len(set(sizes)) > 1:
+            aten.builder.note(LARGER_BRANCH)
+        return branches[sizes.index(max(sizes))]()
+
+    with patched(core, "cond", around):
+        yield
 
 
 @contextlib.contextmanager
@@ -391,7 +415,9 @@ def _first_optimizer_step(module: Any, optimizer: Any, fake: FakeTensorMode) -> 
     """The optimizer with its state made, as it is from the second step of a run on; gradients are cleared again."""
     aside = TraceBuilder("pytorch", DIALECT, 1, LayerRecorder())
     with _fake_step(aside, fake, recording=False) as aten, _part(aten, OPTIMIZER):
-        made = optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizer(module.parameters())
+        # An optimizer refuses to have nothing to do; a tensor of nobody's, without a gradient, is never touched.
+        parameters = list(module.parameters()) or [torch.nn.Parameter(torch.zeros(1), requires_grad=False)]
+        made = optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizer(parameters)
         made.state.clear()  # numbers that it keeps, such as a step counter, must be known, and are from here on
         for parameter in module.parameters():
             parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
@@ -489,12 +515,11 @@ class _Calls:
             torch.nn.Module.__call__ = original
 
 
-def _owner(module: Any, parameter: str, recorder: LayerRecorder) -> int | None:
-    """Number of the layer that owns a parameter: its module, or the nearest one around it that the step called."""
-    path = parameter
-    while path:
-        path = path.rpartition(".")[0]
-        number = recorder.layer_number(id(module.get_submodule(path)))
-        if number is not None:
-            return number
-    return None
+def _owner(module: Any, parameter: str, recorder: LayerRecorder) -> int:
+    """Number of the layer that owns a parameter; a module that the step did not call is added below the nearest that it did."""
+    path = parameter.rpartition(".")[0]
+    owner, around = module.get_submodule(path), path
+    while (parent := recorder.layer_number(id(module.get_submodule(around)))) is None and around:
+        around = around.rpartition(".")[0]
+    kind = type(owner).__name__
+    return recorder.add_layer(id(owner), path or kind, kind, parent=parent, path=path or kind)

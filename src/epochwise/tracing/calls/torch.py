@@ -13,7 +13,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -41,6 +41,9 @@ OVERWRITES = ("aten::copy_", "aten::_foreach_copy_")
 OPAQUE = ("aten::mkldnn_rnn_layer",)
 """Calls that keep a workspace for the backward pass, of a size that only the library knows; a fake tensor gives it none."""
 
+OF_ONE_TYPE = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::convolution")
+"""Calls that refuse tensors of several types, which fake tensors let pass."""
+
 ON_LISTS = ("aten::_foreach_", "aten::_fused_")
 """How the names of calls on lists begin."""
 
@@ -63,12 +66,16 @@ class AtenRecorder(TorchDispatchMode):
     Args:
         builder: takes the operations.
         recording: whether anything is written down; without, numbers are still read as in a recording.
+
+    Attributes:
+        handled: elements that calls read and gave while nothing was written down.
     """
 
     def __init__(self, builder: TraceBuilder, *, recording: bool = True) -> None:
         super().__init__()
         self.builder = builder
         self.recording = recording
+        self.handled = 0
         self._has_differentiated = False
         self.recorder = builder.recorder
         self.storages = Storages()
@@ -105,6 +112,15 @@ class AtenRecorder(TorchDispatchMode):
                 yield
         finally:
             self._recomputing.pop()
+
+    def data_of(self, function: Callable[[], object]) -> int:
+        """How much data a function handles: elements that it reads and gives. It is run, and nothing of it written down."""
+        before, self.recording, self.handled = self.recording, False, 0
+        try:
+            function()
+        finally:
+            self.recording = before
+        return self.handled
 
     def _mark(self, call: int | None) -> None:
         self._began.append(_sequence_number())
@@ -158,7 +174,7 @@ class AtenRecorder(TorchDispatchMode):
 
         A tensor that the node at work gives would keep this node alive, and with it itself.
         """
-        if not self.in_backward and tensor.layout == torch.strided:
+        if self.recording and not self.in_backward and tensor.layout == torch.strided:
             self.storages.keep(tensor)
         node = tensor.grad_fn
         own = node is not None and (isinstance(node, _WRITTEN_NODE) or node._sequence_nr() >= _sequence_number() - 1)
@@ -181,7 +197,7 @@ class AtenRecorder(TorchDispatchMode):
 
     def numbers(self, structure: Any) -> list[int]:
         """The numbers of all tensors in a structure, in its order."""
-        return [self.number(leaf) for leaf in _tensors(structure)]
+        return [self.number(_unwrapped(leaf)) for leaf in _tensors(structure)]
 
     # --- operations ------------------------------------------------------------------------------------------------
 
@@ -202,8 +218,12 @@ class AtenRecorder(TorchDispatchMode):
         signature = _signature(func)
         given = signature.by_name(args, kwargs)
         leaves = list(_leaves(given.values()))
+        if signature.is_of_one_type and len(types_given := sorted({_dtype(leaf) for leaf in leaves})) > 1:
+            raise RuntimeError(f"{signature.name} got tensors of different types, {' and '.join(types_given)}")
         if not self.recording:
-            return outputs_of(func, args, kwargs, leaves)
+            outputs = outputs_of(func, args, kwargs, leaves)
+            self.handled += sum(tensor.numel() for tensor in (*leaves, *_leaves((outputs,))))
+            return outputs
         if signature.is_identity:  # autograd makes many
             outputs = outputs_of(func, args, kwargs, leaves)
             self._same(leaves[0], outputs, self.storages.place if signature.is_fresh else None)
@@ -311,6 +331,7 @@ class _Signature:
         is_like: see :data:`LIKE`.
         overwrites: see :data:`OVERWRITES`.
         on_lists: see :data:`ON_LISTS`.
+        is_of_one_type: see :data:`OF_ONE_TYPE`.
         has_mask: whether an argument says which gradients are asked for.
     """
 
@@ -329,6 +350,7 @@ class _Signature:
         self.is_like = schema.name.endswith(LIKE)
         self.overwrites = schema.name in OVERWRITES
         self.on_lists = schema.name.startswith(ON_LISTS)
+        self.is_of_one_type = schema.name in OF_ONE_TYPE
         self.has_mask = "output_mask" in self._defaults
 
     def by_name(self, args: Any, kwargs: Any) -> dict[str, Any]:
@@ -366,6 +388,14 @@ def _tensors(structure: Any) -> list[Any]:
     if isinstance(structure, torch.Tensor):
         return [structure]
     return [leaf for leaf in _pytree.tree_leaves(structure) if isinstance(leaf, torch.Tensor)]
+
+
+def _unwrapped(tensor: Any) -> Any:
+    """The tensor of all samples that one of ``torch.func`` (``vmap``, ``grad``) stands for; other tensors as they are."""
+    transforms = torch._C._functorch
+    while transforms.is_functorch_wrapped_tensor(tensor):
+        tensor = transforms.get_unwrapped(tensor)
+    return tensor
 
 
 def _leaves(values: Any) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from epochwise.tracing.loops.jax import size, trip_count
-from epochwise.tracing.recorder import OPTIMIZER, TraceBuilder
+from epochwise.tracing.recorder import LARGER_BRANCH, OPTIMIZER, TraceBuilder
 from epochwise.tracing.trace import Phase
 
 _SCOPE = re.compile(r"epochwise\.(\d+)")
@@ -103,6 +103,7 @@ class JaxprReader:
         self.builder = builder
         self.marks: dict[Hashable, int] = {}  # by mark: the number of the tensor that was marked first
         self.results: list[int] = []  # numbers of what the step gives
+        self.given: list[int] = []  # numbers of what conditions are given, which is computed whichever branch is taken
         self._renumbered = renumbered
         self._in_optimizer: dict[int, bool] = {}
         # A function that JAX traced once stands in many places. What is kept by ``id`` is kept alive by the whole jaxpr.
@@ -225,7 +226,8 @@ class JaxprReader:
         branches = equation.params["branches"]
         chosen = max(branches, key=lambda branch: size(branch.jaxpr))
         if len({size(branch.jaxpr) for branch in branches}) > 1:
-            self.builder.note("Of a condition's branches the one that handles the most data is counted.")
+            self.builder.note(LARGER_BRANCH)
+        self.given += inputs
         return self.walk(chosen.jaxpr, inputs[1:], place)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from epochwise.tracing.loops.tensorflow import SAME, evaluate, follow, inputs_known, passes
-from epochwise.tracing.recorder import TraceBuilder
+from epochwise.tracing.recorder import LARGER_BRANCH, TraceBuilder
 from epochwise.tracing.trace import Phase
 
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
@@ -62,13 +62,17 @@ class GraphReader:
         self._graphs: list[Any] = []
         self._current: dict[int, int] = {}  # by a variable's first number: the number of what it holds now
         self._pushed: dict[int, int] = {}  # by number of a list: the number of what was put on it last
+        self._given: list[int] = []  # to conditions: it is computed whichever branch is taken
         self._first: dict[int, int] = {}  # by a value in a loop's body: what the first run sees
 
     def new(self, tensor: Any) -> int:
         """A number for a tensor that was not seen before."""
-        shape = tensor.shape.as_list() if tensor.shape.rank is not None else []
-        if tensor.dtype not in (tf.variant, tf.resource) and (tensor.shape.rank is None or None in shape):
+        if tensor.dtype not in (tf.variant, tf.resource) and not tensor.shape.is_fully_defined():
             self.builder.note("Sizes that are known only when the step runs were taken as 1.")
+        return self._value(tensor)
+
+    def _value(self, tensor: Any) -> int:
+        shape = tensor.shape.as_list() if tensor.shape.rank is not None else []
         return self.builder.value([1 if size is None else size for size in shape], tensor.dtype.name)
 
     def captured(self, tensor: Any) -> int:
@@ -88,7 +92,7 @@ class GraphReader:
     def read(self, graph: Any, arguments: Sequence[int]) -> list[int]:
         """Read a step's graph whose inputs have these numbers; numbers of its outputs and of what its variables then hold."""
         outputs, _ = self._walk(graph, arguments, {}, _Place(Origin("forward", None), 1, None))
-        return [*outputs, *self._current.values()]
+        return [*outputs, *self._current.values(), *self._given]
 
     # --- graphs ------------------------------------------------------------------------------------------------------
 
@@ -128,7 +132,7 @@ class GraphReader:
             self._current[inputs[0]] = inputs[1]
             return []
         if kind in _SHAPES:
-            return [self.new(tensor) for tensor in operation.outputs]
+            return [self._value(tensor) for tensor in operation.outputs]  # whose own sizes change no count
         inside = place._replace(origin=self._origin(operation, place.origin))
         if kind in _CALLS:
             return self._call(operation, operation.get_attr("f"), inputs, known, inside)
@@ -194,7 +198,8 @@ class GraphReader:
             sizes = [_size(_graph(operation, function)) for function in functions]
             index = sizes.index(max(sizes))
             if len(set(sizes)) > 1:
-                self.builder.note("Of a condition's branches the one that handles the most data is counted.")
+                self.builder.note(LARGER_BRANCH)
+            self._given += inputs
         return self._call(operation, functions[index], inputs[1:], known, place)
 
     def _loop(self, operation: Any, inputs: list[int], known: dict[str, Any], place: _Place) -> list[int]:
