@@ -47,6 +47,9 @@ PAIR = ("question CNN", "question MLP")
 PAUSE_SECONDS = 0.25
 """Between turns: threads that wait for more work stop looking for it after 0.2 s."""
 
+TRIALS = 0.03, 0.1, 0.3
+"""Of a turn's seconds: each tells how many steps the next one takes. What a call costs whatever its steps is in the first two."""
+
 LEAST_ROUNDS = 3
 WAIT_SECONDS = 1.0
 """For the cores before a turn."""
@@ -106,9 +109,9 @@ def measure(
         return steps, contenders[who].run(work, batch, steps) / steps
 
     trials = dict.fromkeys(contenders, 1e-2)
-    for _ in range(2):  # of a few steps, and of a tenth of a second
+    for share in TRIALS:
         probe.wait(WAIT_SECONDS)
-        trials = {who: each(who, options.seconds / 10)[1] for who in contenders}
+        trials = {who: each(who, options.seconds * share)[1] for who in contenders}
     best = min((seconds for who, seconds in trials.items() if who != "engine"), default=0.0)
     turns: dict[str, list[tuple[float, float]]] = {
         who: [] for who, seconds in trials.items() if who == "engine" or seconds <= options.leave_out * best
@@ -221,11 +224,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="these architectures")
     parser.add_argument("--settings", nargs="*", choices=list(SETTINGS), default=list(SETTINGS), help="these contenders")
     parser.add_argument("--batch", type=int, nargs="*", default=[32])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=0.3, help="of a turn")
-    parser.add_argument("--most", type=float, default=60.0, help="seconds of all turns of a row, after three rounds")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of a turn")
+    parser.add_argument("--most", type=float, default=120.0, help="seconds of all turns of a row, after three rounds")
     parser.add_argument("--together", type=int, default=1, help="rows timed together")
-    parser.add_argument("--leave-out", type=float, default=3.0, help="times slower than the best of the frameworks")
+    parser.add_argument("--leave-out", type=float, default=2.0, help="times slower than the best of the frameworks")
     parser.add_argument("--again", action="store_true", help="rows that are in the record already, too")
     parser.add_argument("--locks", type=Path, help="a folder with the files 'turn' and 'machine'")
     parser.add_argument("--json", type=Path)
