@@ -48,7 +48,7 @@ PAUSE_SECONDS = 0.25
 """Between turns: threads that wait for more work stop looking for it after 0.2 s."""
 
 TRIALS = 0.03, 0.1, 0.3
-"""Of a turn's seconds: each tells how many steps the next one takes. What a call costs whatever its steps is in the first two."""
+"""Of a turn's seconds: each tells how many steps the next one takes, less and less disturbed by what a call costs by itself."""
 
 LEAST_ROUNDS = 3
 WAIT_SECONDS = 1.0
