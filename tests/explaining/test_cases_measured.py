@@ -82,7 +82,7 @@ def test_depthwise_convolution() -> None:
 def test_grouped_convolution(backend: str) -> None:
     """Case 4: 8 times fewer MACs, and the kernels are so much further from their best that little or nothing is won."""
     data = IMAGES | {"input_shape": [32, 32, 64], "samples": 640}
-    result = measured("grouped.py:dense", "grouped.py:grouped", backend=backend, data=data)
+    result = measured("grouped.py:dense", "grouped.py:grouped", backend=backend, data=data, batch=8)
     assert factor(result, "parameters") * factor(result, "reuse") < 0.2
     assert factor(result, "kernels") > 2
     assert result["models"][1]["causes"][0]["name"] == "kernel path"
@@ -147,7 +147,7 @@ def test_recurrent_dropout(backend: str) -> None:
 def test_one_model_on_two_backends() -> None:
     """Case 11: the same work, layer by layer; what differs is how each backend lowers the grouped convolution."""
     data = IMAGES | {"input_shape": [32, 32, 64], "samples": 640}
-    result = measured("grouped.py:grouped", "grouped.py:grouped", backend="tensorflow,jax", data=data)
+    result = measured("grouped.py:grouped", "grouped.py:grouped", backend="tensorflow,jax", data=data, batch=8)
     assert result["backend"] == "tensorflow / jax"
     assert factor(result, "reuse") * factor(result, "parameters") == pytest.approx(1.0)
     assert "lowering" in [cause["name"] for cause in result["causes"][:2]]
