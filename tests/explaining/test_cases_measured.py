@@ -110,6 +110,7 @@ def test_slow_input(backend: str) -> None:
     data = {"source": f"{CASES / 'slow_input.py'}:slow"}
     result = measured("slow_input.py:small", "slow_input.py:large", backend=backend, data=data, seconds=16)
     assert all(model["causes"][0]["name"] == "input pipeline" for model in result["models"])
+    assert all(model["epoch_seconds"]["median"] >= 100 * 0.025 for model in result["models"])
     assert 0.9 < result["ratio"]["median"] < 1.5
 
 

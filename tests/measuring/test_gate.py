@@ -94,6 +94,22 @@ def test_only_the_timed_steps_are_timed() -> None:
     assert 0.02 <= channel.replies[1].seconds < 0.05
 
 
+def test_a_lead_in_goes_on_until_a_step_waits() -> None:
+    """Steps whose batches were made in a pause are quick; the first one that had to wait ends the lead-in, or its length."""
+    channel = Script(Start(), Go(lead_in=1, steps=2, until=0.01, longest=20), Go(lead_in=1, steps=1, until=10.0, longest=4))
+    gate, ran = Gate(channel, Bench(), None), 0
+    gate.begin()
+    with contextlib.suppress(StopTraining):
+        while True:
+            gate.before_step(ran % STEPS)
+            time.sleep(0.02 if ran > STEPS else 0.0)
+            ran += 1
+    _, drained, longest = channel.replies
+    assert drained.lead_in == STEPS + 1
+    assert drained.seconds >= 2 * 0.02
+    assert longest.lead_in == 4
+
+
 def test_evaluation_is_left_out_and_epochs_are_reported() -> None:
     """The block that spans the end of an epoch holds no evaluation time, and the epoch's result arrives with it."""
 

@@ -34,6 +34,9 @@ class Clock:
     def process_time(self) -> float:
         return 0.0
 
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
 
 class Simulated:
     """A player whose steps and turns take exactly so long; dies or is interrupted at a given request."""
@@ -47,6 +50,7 @@ class Simulated:
         self.conditions: list[Condition] = []
         self.profiler = True
         self.in_other_process = True
+        self.making, self.room, self.stock, self.left_at = 0.0, 0, 0.0, 0.0
 
     def loaded(self) -> Loaded:
         counts = Counts(
@@ -70,22 +74,40 @@ class Simulated:
         assert isinstance(go, Go)
         ended: list[EpochEnd] = []
         seconds = 0.0
-        for number in range(go.lead_in + go.steps):
-            taken = self.step * (OVERHEAD if go.profile else 1.0)
+        if self.making:
+            self.stock = min(self.room, self.stock + (self.clock.now - self.left_at) / self.making)
+        number, lead_in = 0, go.lead_in
+        while number < lead_in + go.steps:
+            taken = self._wait() + self.step * (OVERHEAD if go.profile else 1.0)
+            if number == lead_in - 1 and taken < go.until and lead_in < go.longest:
+                lead_in += 1
             self.next_step += 1
             if self.next_step == self.steps_per_epoch:
                 taken += self.turn + self.stalls.get(self.epoch, 0.0)
                 ended.append(EpochEnd(self.epoch, self.clock.now, {"loss": 1.0}, {"accuracy": 0.5}))
                 self.next_step, self.epoch = 0, self.epoch + 1
             self.clock.now += taken
-            seconds += taken if number >= go.lead_in else 0.0
+            seconds += taken if number >= lead_in else 0.0
+            number += 1
+        self.left_at = self.clock.now
         profiled = None
         if go.profile and self.profiler:
             busy = BUSY * self.step * OVERHEAD
             profiled = ProfiledSteps("simulated", (KernelTime("k", "dense", "forward", busy, 1.0),))
         host = (HostTime("input pipeline", False, INPUT_SHARE * seconds),)
         failure = "" if self.profiler or not go.profile else "RuntimeError: busy"
-        return Paused(seconds, go.steps, self.epoch, self.next_step, tuple(ended), 1, 0.0, profiled, failure, host)
+        return Paused(
+            seconds, go.steps, self.epoch, self.next_step, tuple(ended), 1, 0.0, profiled, failure, host, lead_in=lead_in
+        )
+
+    def _wait(self) -> float:
+        """Of a step for its batch, where batches are made one by one, in pauses too; ``making`` seconds for each."""
+        if not self.making:
+            return 0.0
+        self.stock += self.step / self.making  # what is made while the step before computes
+        waited = max(0.0, (1 - self.stock) * self.making)
+        self.stock = min(self.room, max(0.0, self.stock - 1))
+        return waited
 
     def tell(self, condition: Condition) -> None:
         self.conditions.append(condition)
@@ -117,6 +139,20 @@ def test_an_epoch_of_steps_and_a_turn(clock: Clock) -> None:
     assert measurement.ratio.median == second.epoch_seconds.median / first.epoch_seconds.median
     assert not first.whole_epochs
     assert any("put together from blocks" in note for note in first.notes)
+
+
+@pytest.mark.parametrize("room", [2, 30, 10_000])
+@pytest.mark.parametrize("steps_per_epoch", [100, 1875])
+def test_batches_made_in_a_pause_make_no_step_look_quick(clock: Clock, room: int, steps_per_epoch: int) -> None:
+    """Both models wait 25 ms for each batch; while one trains, the input of the other goes on, and stores so many batches."""
+    one, two = Simulated(clock, "small", 0.001, steps_per_epoch), Simulated(clock, "large", 0.004, steps_per_epoch)
+    for player in (one, two):
+        player.making, player.room = 0.025, room
+    measurement = run(one, two, seconds=120.0).measurement
+    for model in measurement.models:
+        assert model.epoch_seconds.median == pytest.approx(steps_per_epoch * 0.025, rel=0.02)
+    assert measurement.ratio is not None
+    assert measurement.ratio.median == pytest.approx(1.0, abs=0.02)
 
 
 def test_turns_that_stall_are_said_and_left_out(clock: Clock) -> None:
@@ -234,7 +270,7 @@ def test_without_a_profiler_times_remain(clock: Clock) -> None:
 def test_ctrl_c_keeps_what_was_measured(clock: Clock) -> None:
     """Interrupted after some blocks, the measurement is given with those, and says so."""
     one, two = Simulated(clock, "mlp", 0.001, 1875), Simulated(clock, "cnn", 0.003, 1875)
-    two.raises_at[20] = KeyboardInterrupt()
+    two.raises_at[40] = KeyboardInterrupt()
     measurement = run(one, two).measurement
     assert measurement.interrupted
     assert measurement.pairs >= 3
@@ -252,7 +288,7 @@ def test_ctrl_c_before_anything_was_measured_is_passed_on(clock: Clock) -> None:
 def test_a_worker_that_dies_leaves_what_was_measured(clock: Clock) -> None:
     """The error says how many blocks were kept, and holds them."""
     one, two = Simulated(clock, "mlp", 0.001, 1875), Simulated(clock, "cnn", 0.003, 1875)
-    two.raises_at[20] = WorkerDiedError("The worker that measured 'cnn' on jax was ended by signal 9 (SIGKILL).")
+    two.raises_at[40] = WorkerDiedError("The worker that measured 'cnn' on jax was ended by signal 9 (SIGKILL).")
     with pytest.raises(WorkerDiedError, match=r"kept: [0-9]+ blocks of each model") as died:
         run(one, two)
     assert isinstance(died.value.kept, Measured)

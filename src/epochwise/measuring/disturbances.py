@@ -22,7 +22,8 @@ def disturbances(load_cores: float | None, load_names: str, paces: Sequence[Sequ
     Args:
         load_cores: processor time that other programs used meanwhile, in cores; ``None`` if not known.
         load_names: of these programs, in brackets after a space; may be empty.
-        paces: for each process that was measured, seconds of a piece of work that is always the same, done again and again.
+        paces: for each process that was measured, seconds of a piece of work that is always the same, done again and again;
+            0 where it was not done.
     """
     if load_cores is None:
         return ()
@@ -31,7 +32,7 @@ def disturbances(load_cores: float | None, load_names: str, paces: Sequence[Sequ
             f"Other programs used {load_cores:.1f} cores while this was measured{load_names};"
             " intervals are wider than on a quiet machine.",
         )
-    relative = [taken / np.quantile(taken, AT_BEST) for taken in map(np.asarray, paces) if len(taken)]
+    relative = [np.asarray(taken) / np.quantile(taken, AT_BEST) for taken in paces if all(taken) and taken]
     usual, worst = np.quantile(np.concatenate(relative), [USUAL, AT_WORST]) if relative else (1.0, 1.0)
     if worst <= UNSTEADY:
         return ()

@@ -114,6 +114,8 @@ class Gate:
         self._countdown = 0
         self._go = Go(lead_in=0, steps=1)
         self._leading_in = False
+        self._led_in = 0
+        self._step_began = 0.0
         self._opened_at = 0.0
         self._resumed_at = 0.0
         self._left_out = 0.0
@@ -134,10 +136,12 @@ class Gate:
         """Called by the loop before each step; ``step`` is its place in the epoch, from 0."""
         self.clock.end_turn()
         self._stepped = True
-        if self._countdown:
+        if self._leading_in:
+            self._lead_in()
+        elif self._countdown:
             self._countdown -= 1
-            return
-        self._arrive(step)
+        else:
+            self._arrive(step)
 
     def steps_ended(self) -> None:
         """Called by the loop after the last step of an epoch; what follows until the next step is the turn."""
@@ -168,12 +172,19 @@ class Gate:
         self._epoch += 1
         self._left_out += time.perf_counter() - began
 
-    def _arrive(self, step: int) -> None:
-        """The loop has come to the end of a stretch, or of the steps that lead up to one."""
-        self._runtime.synchronize()
-        if self._leading_in:
-            self._open()
+    def _lead_in(self) -> None:
+        """A step that leads up to a stretch has ended: run another one, or open."""
+        now = time.perf_counter()
+        taken, self._step_began = now - self._step_began, now
+        self._led_in += 1
+        if self._led_in < self._go.lead_in or (taken < self._go.until and self._led_in < self._go.longest):
             return
+        self._runtime.synchronize()
+        self._open()
+
+    def _arrive(self, step: int) -> None:
+        """The loop has come to the end of a stretch."""
+        self._runtime.synchronize()
         now = time.perf_counter()
         seconds = now - self._opened_at - self._left_out
         host = self.clock.read()
@@ -194,16 +205,15 @@ class Gate:
                 resident_bytes=psutil.Process().memory_info().rss,
                 pace_seconds=pace_seconds(),
                 found=self._runtime.inspect() if self._go.inspect else {},
+                lead_in=self._led_in,
             )
         )
         self._ended.clear()
         self._go = self._expect(Go)
         self._left_out = 0.0
-        self._resumed_at = time.perf_counter()
-        if self._go.lead_in:
-            self._leading_in = True
-            self._countdown = self._go.lead_in - 1
-        else:
+        self._resumed_at = self._step_began = time.perf_counter()
+        self._led_in, self._leading_in = 0, self._go.lead_in > 0
+        if not self._leading_in:
             self._open()
 
     def _open(self) -> None:

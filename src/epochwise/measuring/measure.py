@@ -132,6 +132,10 @@ class _Schedule:
             self._progress(0.0, self.seconds, f"first step of {track.player.name}")
             track.start()
             track.warm_up()
+        self._check_budget()
+        if len(self.tracks) > 1:  # else nothing pauses
+            for track in self.tracks:
+                track.look_for_batches_made_ahead()
         self._plan()
         others = OtherLoad(self._own_seconds)
         self._alternate()
@@ -147,8 +151,7 @@ class _Schedule:
         workers = sum(track.cpu_seconds for track in self.tracks if track.player.in_other_process)
         return workers + time.process_time()
 
-    def _plan(self) -> None:
-        """Steps of a block of each model: short blocks, so that the budget holds many pairs, but blocks worth timing."""
+    def _check_budget(self) -> None:
         step_pair = sum(track.step_seconds for track in self.tracks)
         fewest = FEWEST_FOR_INTERVAL * 2 * step_pair
         if self.seconds < fewest:
@@ -159,6 +162,10 @@ class _Schedule:
                 cause="a step of these models takes long, or --seconds is very small",
                 remedy=f"--seconds {math.ceil(2 * FEWEST_PAIRS * step_pair)}",
             )
+
+    def _plan(self) -> None:
+        """Steps of a block of each model: short blocks, so that the budget holds many pairs, but blocks worth timing."""
+        step_pair = sum(track.step_seconds for track in self.tracks)
         shares = [max(LEAST_SHARE, track.step_seconds / step_pair) for track in self.tracks]
         for track, share in zip(self.tracks, shares, strict=True):
             seconds = self.seconds * share / sum(shares)

@@ -30,15 +30,23 @@ class Start(msgspec.Struct, frozen=True, tag=True):
 
 
 class Go(msgspec.Struct, frozen=True, tag=True):
-    """Train on: ``lead_in`` steps that are not timed, then ``steps`` that are, with the profiler if asked.
+    """Train on: some steps that lead in and are not timed, then some that are.
 
-    With ``inspect`` the model is looked into afterwards, see :attr:`Paused.found`.
+    Attributes:
+        lead_in: steps that lead in, at least.
+        steps: steps that are timed.
+        profile: whether the profiler runs meanwhile.
+        inspect: whether the model is looked into afterwards, see :attr:`Paused.found`.
+        until: the lead-in goes on until a step takes so many seconds: until batches are used up that were made in a pause.
+        longest: steps of a lead-in that goes on.
     """
 
     lead_in: int
     steps: int
     profile: bool = False
     inspect: bool = False
+    until: float = 0.0
+    longest: int = 0
 
 
 class Condition(msgspec.Struct, frozen=True, tag=True):
@@ -130,6 +138,7 @@ class Paused(msgspec.Struct, frozen=True, tag=True):
         resident_bytes: size of the process now.
         pace_seconds: of a piece of work that is always the same, done now.
         found: what was found in the model, if that was asked for: ``denormals``, the share of weights that are; ``threads``.
+        lead_in: steps that led in.
     """
 
     seconds: float
@@ -145,6 +154,7 @@ class Paused(msgspec.Struct, frozen=True, tag=True):
     resident_bytes: int = 0
     pace_seconds: float = 0.0
     found: dict[str, float] = msgspec.field(default_factory=dict)
+    lead_in: int = 0
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

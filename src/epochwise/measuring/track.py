@@ -30,6 +30,10 @@ from epochwise.measuring.statistics import median_interval
 
 WARM_UP_SECONDS = 0.5
 FEWEST_STRETCHES = 4
+SHORTEST_STRETCH_SECONDS, STEADY_STRETCHES = 0.05, 3
+PAUSE_SECONDS = 0.3
+MADE_AHEAD = 0.75
+"""Of a steady step: steps after a pause that take less did not wait for their batches, which were made in it."""
 LEAD_IN_SHARE = 0.05
 LONGEST_LEAD_IN = 20
 STALL_SHARE = 0.05
@@ -61,6 +65,8 @@ class Track:
         self.step_seconds = math.nan
         self.first_step_seconds = math.nan
         self.block_steps = 1
+        self.steady_seconds = 0.0  # of a step that waits for its batch, where batches are made ahead in pauses
+        self.longest_lead_in = 0
         self.blocks: list[Block] = []
         self.turns: list[float] = []
         self.hosts: list[tuple[HostTime, ...]] = []  # of each block
@@ -97,8 +103,12 @@ class Track:
 
     def go(self, lead_in: int, steps: int, *, profile: bool = False, inspect: bool = False) -> Paused:
         """Train on; see :class:`Go`."""
-        paused = expect(Paused, self.player.ask(Go(lead_in, steps, profile, inspect)))
+        room = self.steps_per_epoch if self.whole_epochs else self.left_in_epoch - steps
+        until = MADE_AHEAD * self.steady_seconds
+        paused = expect(Paused, self.player.ask(Go(lead_in, steps, profile, inspect, until, room)))
         self._take(paused)
+        if lead_in and until:
+            self.longest_lead_in = max(self.longest_lead_in, paused.lead_in - lead_in)
         return paused
 
     def change(self, condition: Condition) -> None:
@@ -134,6 +144,30 @@ class Track:
             self.step_seconds = min(self.step_seconds, seconds / steps)
             steps = max(1, min(2 * steps, math.ceil(WARM_UP_SECONDS / FEWEST_STRETCHES / self.step_seconds)))
 
+    def look_for_batches_made_ahead(self) -> None:
+        """See whether the input makes batches while the training pauses, which steps after a pause then need not wait for.
+
+        Steps after a pause are compared with the quickest steps without one, as disturbances only make these longer.
+        """
+        step = self.step_seconds
+
+        def stretch() -> float:
+            nonlocal step
+            steps = max(1, round(SHORTEST_STRETCH_SECONDS / step))
+            self.make_room(steps + 1)
+            seconds = self.go(0, steps).seconds
+            step = seconds / steps
+            return seconds
+
+        spent = 0.0
+        while spent < WARM_UP_SECONDS:  # uses up what was made before
+            spent += stretch()
+        steady = min(step for _ in range(STEADY_STRETCHES) if stretch())
+        time.sleep(PAUSE_SECONDS)
+        stretch()
+        if step < MADE_AHEAD * steady:
+            self.steady_seconds = self.step_seconds = steady
+
     def turn(self) -> None:
         """Train to the end of the epoch and into the next; the turn between them is timed."""
         paused = self.go(self.steps_per_epoch - 1 - self.next_step, 1)
@@ -141,7 +175,8 @@ class Track:
         self.turn_hosts.append(paused.host)
 
     def make_room(self, steps: int) -> None:
-        """See to it that so many steps fit before the end of the epoch, if they can at all."""
+        """See to it that so many steps, and a long lead-in, fit before the end of the epoch, if they can at all."""
+        steps += self.longest_lead_in
         if steps < self.steps_per_epoch and steps > self.left_in_epoch:
             self.turn()
 
