@@ -85,7 +85,7 @@ def test_grouped_convolution(backend: str) -> None:
     result = measured("grouped.py:dense", "grouped.py:grouped", backend=backend, data=data, batch=8)
     assert factor(result, "parameters") * factor(result, "reuse") < 0.2
     assert factor(result, "kernels") > 2
-    assert result["models"][1]["causes"][0]["name"] == "kernel path"
+    assert "kernel path" in [cause["name"] for cause in result["models"][1]["causes"][:2]]
 
 
 @pytest.mark.torch

@@ -233,6 +233,20 @@ def test_epochs_of_what_is_only_tried_are_not_those_of_the_training(clock: Clock
         assert [end.epoch for end in model.epochs] == list(range(1, len(model.epochs) + 1))
 
 
+def test_what_would_take_long_to_try_is_left_out_and_said(clock: Clock) -> None:
+    """A step of a second with 8 samples takes half a minute with 256: not in a budget of a minute, but in the one that is named."""
+    slow = Simulated(clock, "slow", 1.0, 1875)
+    loaded = msgspec.structs.replace(slow.loaded(), can_change_batch=True, batch_size=8, samples=15_000)
+    (model,) = measure_players([slow], [loaded], 60.0).measurement.models  # type: ignore[list-item]
+    assert model.probes == ()
+    (note,) = (note for note in model.notes if "larger batch" in note)
+    assert "would take about 448 s" in note
+    enough = float(note.partition("--seconds ")[2].split()[0])
+    slow = Simulated(clock, "slow", 1.0, 1875)
+    (model,) = measure_players([slow], [loaded], enough).measurement.models  # type: ignore[list-item]
+    assert [probe.name for probe in model.probes] == ["larger batch"]
+
+
 def test_the_faster_model_gets_a_third_of_the_time(clock: Clock) -> None:
     """Short steps are the noisier ones, so that they are measured for longer than their share of the work."""
     measurement = run(Simulated(clock, "mlp", 0.0003, 1875), Simulated(clock, "cnn", 0.004, 1875)).measurement

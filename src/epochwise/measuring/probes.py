@@ -18,6 +18,10 @@ LARGER_BATCH = 256
 PROBE_SHARE = 0.05
 """Of the measuring budget, for each probe of each model."""
 STRETCHES = 5
+FEWEST_STEPS = 14
+"""Of a probe with the thing changed: the first one, three to see how long one takes, and the stretches with their lead-ins."""
+MOST_TIMES = 10
+"""The seconds of a probe that its fewest steps may take: half of the measuring budget."""
 LONGEST_SECONDS = 2.0
 DENORMAL_SHARE_WORTH_A_PROBE = 1e-3
 
@@ -44,7 +48,7 @@ def conditions_for(loaded: Loaded, found: dict[str, float]) -> dict[str, Conditi
 
 
 def probe(track: Track, name: str, condition: Condition, found: dict[str, float], seconds: float) -> Probe | None:
-    """Try a model under a condition, between two stretches of usual steps; ``None`` where the budget does not allow it.
+    """Try a model under a condition, between two stretches of usual steps; ``None``, with a note, where that would take long.
 
     Args:
         track: the model.
@@ -53,9 +57,16 @@ def probe(track: Track, name: str, condition: Condition, found: dict[str, float]
         found: kept with the probe.
         seconds: that it may take, without what must be compiled anew.
     """
+    larger = condition.batch_size or track.loaded.batch_size
+    expected = FEWEST_STEPS * track.step_seconds * larger / track.loaded.batch_size
+    if expected > MOST_TIMES * seconds:
+        track.notes.append(
+            f"The trial '{name}' of {track.player.name} was left out: it would take about {expected:,.0f} s."
+            f" --seconds {math.ceil(expected / MOST_TIMES / PROBE_SHARE)} leaves room for it."
+        )
+        return None
     before = _stretches(track, seconds / 4)
     track.change(condition)
-    larger = condition.batch_size or track.loaded.batch_size
     changed = _stretches(track, seconds / 2)
     track.change(Condition())
     after = _stretches(track, seconds / 4)
