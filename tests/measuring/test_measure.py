@@ -234,7 +234,7 @@ def test_epochs_of_what_is_only_tried_are_not_those_of_the_training(clock: Clock
 
 
 def test_what_would_take_long_to_try_is_left_out_and_said(clock: Clock) -> None:
-    """A step of a second with 8 samples takes half a minute with 256: not in a budget of a minute, but in the one that is named."""
+    """A step of a second with 8 samples takes half a minute with 256: too long for a minute, not for what the note names."""
     slow = Simulated(clock, "slow", 1.0, 1875)
     loaded = msgspec.structs.replace(slow.loaded(), can_change_batch=True, batch_size=8, samples=15_000)
     (model,) = measure_players([slow], [loaded], 60.0).measurement.models  # type: ignore[list-item]
