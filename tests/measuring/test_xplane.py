@@ -38,6 +38,22 @@ def test_an_asynchronous_thunk_lasts_until_its_end_event() -> None:
     assert found == [("conv", 0, 21), ("add", 30, 32)]
 
 
+def test_a_part_of_a_step_that_is_compiled_belongs_to_its_call() -> None:
+    """Thunks of TensorFlow's: on the call's thread, on another one, and in a last call that the recording has lost."""
+    call = "ExecutorState::ProcessAsync::Start"
+    ahead, back = ("conv", "forward"), ("conv", "backward")
+    kernels, _ = read(
+        event(call, 0, 10, thread="1")._replace(stats={"name": "f/conv"}),
+        event("c", 1, 5, hlo_op="c", hlo_module="ahead", thread="1"),
+        event(call, 20, 40, thread="1")._replace(stats={"name": "f/gradient"}),
+        event("d", 21, 30, hlo_op="d", hlo_module="back", thread="2"),
+        event("d", 61, 70, hlo_op="d", hlo_module="back", thread="2"),
+        event("e", 81, 90, hlo_op="e", hlo_module="other", thread="2"),
+        node={"f/conv": ahead, "f/gradient": back},
+    )
+    assert [(kernel.layer, kernel.phase) for kernel in kernels] == [ahead, back, back, NOWHERE]
+
+
 def test_tensorflow_kernels_are_told_from_regions_calls_and_input() -> None:
     """Only operations count: no executor regions, no calls of functions, no waiting for input, no input threads."""
     found = spans(

@@ -39,6 +39,9 @@ GRADIENT_SCOPE = "gradient_tape/"
 """Scope that ``tf.GradientTape`` puts around the operations of the backward pass."""
 
 
+CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+"""Operations that call functions."""
+
 CAN_CHANGE_THREADS = False
 """Whether the framework lets the number of its threads be changed while it runs."""
 
@@ -197,19 +200,39 @@ class TensorFlowRuntime:
     def _operations(self) -> Counter[Place]:
         """Operations of the step's graph by layer and phase, traced once more; empty where the step is no graph."""
         found = Counter[Place]()
-        sample = None if self._model.run_eagerly or self._model.jit_compile else self._batch()
-        if sample is None:
-            return found
-        specs = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in map(tf.convert_to_tensor, sample))
-        graph = tf.function(self._model.train_step).get_concrete_function(specs).graph
-        for operation in graph.get_operations():
+        for operation in self._graph:
             place = self._place_of_node(operation.name)
             if operation.type not in NO_WORK and place[0] is not None:
                 found[place] += 1
         return found
 
+    @functools.cached_property
+    def _graph(self) -> tuple[Any, ...]:
+        """Operations of the step's graph, traced once more; empty where the step is no graph."""
+        sample = None if self._model.run_eagerly or self._model.jit_compile else self._batch()
+        if sample is None:
+            return ()
+        specs = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in map(tf.convert_to_tensor, sample))
+        return tuple(tf.function(self._model.train_step).get_concrete_function(specs).graph.get_operations())
+
+    @functools.cached_property
+    def _gradient_calls(self) -> dict[str, Place]:
+        """Layers of the calls that compute gradients of calls, by name: TensorFlow puts them into no scope.
+
+        Such a call is given what the call that it belongs to has kept.
+        """
+        found = {}
+        for operation in self._graph:
+            if operation.type in CALLS and self._places.of(operation.name, backward=True)[0] is None:
+                makers = {tensor.op.name for tensor in operation.inputs if tensor.op.type in CALLS}
+                layers = {self._places.of(name, backward=True) for name in makers}
+                if len(layers) == 1:
+                    found[operation.name] = layers.pop()
+        return found
+
     def _place_of_node(self, node: str) -> Place:
-        return self._places.of(node, backward=GRADIENT_SCOPE in node)
+        place = self._places.of(node, backward=GRADIENT_SCOPE in node)
+        return place if place[0] is not None else self._gradient_calls.get(node.rpartition("/")[2], place)
 
     @functools.cached_property
     def _shares_of_instruction(self) -> dict[str, Shares]:

@@ -5,8 +5,9 @@ instruction in the statistic ``hlo_op``. A thunk may hand its work to other thre
 event ``end: <name>``, which carries in ``_c`` the number that the thunk's own event carries in ``_p``. So a kernel lasts from
 the start of its thunk to the later of the two ends.
 
-TensorFlow's executor records each operation's kernel as ``<node name>:<operation>``. Operations that Python calls one by one
-are recorded as ``EagerLocalExecute: <operation>``, around the region in which the kernel runs.
+TensorFlow's executor records each operation's kernel as ``<node name>:<operation>``. A part of a step that XLA compiled, though
+the step is not (a convolution with groups on CPUs), runs as thunks inside a call, whose node is in a statistic. Operations that
+Python calls one by one are recorded as ``EagerLocalExecute: <operation>``, around the region in which the kernel runs.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ NOT_KERNELS = frozenset(f"{CALLS_OTHERS} {WAITS} {COSTS_NOTHING}".split())
 
 NEXT_BATCH = ("IteratorGetNextOp::DoCompute", "IteratorGetNextAsOptionalOp::DoCompute")
 """Regions in which a TensorFlow step waits for its next batch."""
+COMPILED_CALL = "ExecutorState::ProcessAsync::Start"
+"""Regions in which TensorFlow's executor runs a compiled part of a step, with the node's name in the statistic ``name``."""
 EAGER_CALL, EAGER_RUN = "EagerLocalExecute: ", "KernelAndDeviceFunc::Run"
 """An operation that is called from Python, and the part of it in which its kernel runs."""
 FUNCTION = "__"
@@ -96,7 +99,8 @@ def read_events(
     device = [event for event in recorded if event.plane.startswith(DEVICE_PLANE) and event.thread.startswith("Stream")]
     if device:
         return [piece for event in device for piece in _device_event(event, instruction, node)], spans
-    kernels = _hlo_events(recorded, instruction) + _tensorflow_events(recorded, node) + _eager_events(recorded, spans)
+    kernels = _hlo_events(recorded, instruction, _compiled_calls(recorded, node)) + _tensorflow_events(recorded, node)
+    kernels += _eager_events(recorded, spans)
     return kernels, spans
 
 
@@ -140,8 +144,43 @@ def _device_event(
         yield KernelEvent(event.start, event.end, event.name)
 
 
-def _hlo_events(events: Iterable[TraceEvent], shares_of: Callable[[str], Shares]) -> list[KernelEvent]:
-    """Kernels that XLA's CPU runtime ran."""
+def _compiled_calls(events: Iterable[TraceEvent], place_of: Callable[[str], Place]) -> Callable[[TraceEvent], Shares]:
+    """For whom a kernel works by the compiled part of a TensorFlow step that it runs in.
+
+    That is the innermost call on its thread, or for a kernel that was handed to another thread the one call that is open then.
+    The call that ends a recording is not in it: of its kernels it is the call that all others of their module ran in.
+    """
+    calls: dict[str, list[HostSpan]] = {}
+    kernels = []
+    for event in sorted(events, key=lambda event: event.start):
+        if event.name == COMPILED_CALL and "name" in event.stats:
+            layer, phase = place_of(str(event.stats["name"]))
+            calls.setdefault(event.thread, []).append(HostSpan(event.start, event.end, DISPATCH, layer, phase))
+        elif "hlo_op" in event.stats:
+            kernels.append(event)
+    begins = {thread: [call.start for call in made] for thread, made in calls.items()}
+
+    def open_call(event: TraceEvent) -> Shares:
+        by_thread = {thread: _around(event.start, made, begins[thread]) for thread, made in calls.items()}
+        own = by_thread.get(event.thread, NOWHERE)
+        found = {own} - {NOWHERE} or set(by_thread.values()) - {NOWHERE}
+        return ((found.pop(), 1.0),) if len(found) == 1 else ()
+
+    of_module: dict[object, set[Shares]] = {}
+    for event in kernels:
+        of_module.setdefault(event.stats.get("hlo_module"), set()).add(open_call(event))
+
+    def shares_of(event: TraceEvent) -> Shares:
+        usual = of_module.get(event.stats.get("hlo_module"), set()) - {()}
+        return open_call(event) or (next(iter(usual)) if len(usual) == 1 else ())
+
+    return shares_of
+
+
+def _hlo_events(
+    events: Iterable[TraceEvent], shares_of: Callable[[str], Shares], by_call: Callable[[TraceEvent], Shares]
+) -> list[KernelEvent]:
+    """Kernels that XLA's CPU runtime ran; those of no instruction that is known belong to the call that they ran in."""
     kernels: list[TraceEvent] = []
     ends: dict[object, float] = {}
     for event in events:
@@ -157,7 +196,7 @@ def _hlo_events(events: Iterable[TraceEvent], shares_of: Callable[[str], Shares]
         called = bisect.bisect_right(python, event.start)
         if CALLBACK not in event.name and called < len(python) and python[called] < end:
             end = python[called]  # its end is told late: what comes next runs Python on the thread that would tell it
-        found += pieces(event.start, end, instruction, shares_of(instruction))
+        found += pieces(event.start, end, instruction, shares_of(instruction) or by_call(event))
     return found
 
 
