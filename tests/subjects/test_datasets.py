@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from epochwise.errors import DataCorruptError, DataError, DataNotFoundError, ModelFailedError, UsageError
+from epochwise.subjects import datasets
 from epochwise.subjects.datasets import DataSpec, load_data
 
 
@@ -33,6 +34,16 @@ def test_random_data():
     np.testing.assert_array_equal(data.x, load_data(spec).x)
     numbers = load_data(DataSpec(source="random", input_shape=(5,), classes=0, samples=4))
     assert (numbers.y.dtype, numbers.classes, numbers.output_shape) == (np.float32, None, 1)
+
+
+def test_random_data_fit_into_memory(monkeypatch):
+    """Unless a number is given there are 60,000, and fewer of large samples, such as photographs."""
+    assert len(load_data(DataSpec(source="random", input_shape=(2,), classes=2)).x) == 60_000
+    assert datasets.MOST_RANDOM_BYTES == 2**30
+    monkeypatch.setattr(datasets, "MOST_RANDOM_BYTES", 2**24)
+    photographs = load_data(DataSpec(source="random", input_shape=(64, 64, 4), classes=2))
+    assert photographs.x.nbytes == 2**24
+    assert "256 samples" in photographs.provenance
 
 
 def test_random_data_need_their_shape():

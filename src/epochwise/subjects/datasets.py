@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import zipfile
 from pathlib import Path
@@ -34,7 +35,7 @@ class DataSpec(msgspec.Struct, frozen=True):
         source: ``fashion-mnist``, ``random``, the path of an ``.npz`` file, or ``module:function`` / ``file.py:function``.
         input_shape: shape of one sample without the batch, ``(28, 28, 1)``; for random data.
         classes: how many classes random labels have; 0 gives random numbers to predict instead.
-        samples: how many random samples.
+        samples: how many random samples; ``None`` for 60,000, or of large samples as many as fit into a gibibyte.
         data_dir: folder in which the Fashion-MNIST files are looked for first.
         seed: of random data.
     """
@@ -42,9 +43,12 @@ class DataSpec(msgspec.Struct, frozen=True):
     source: str = "fashion-mnist"
     input_shape: tuple[int, ...] | None = None
     classes: int | None = None
-    samples: int = 60000
+    samples: int | None = None
     data_dir: str | None = None
     seed: int = 0
+
+
+MOST_RANDOM_SAMPLES, MOST_RANDOM_BYTES = 60_000, 2**30
 
 
 def load_data(spec: DataSpec, backend: str | None = None) -> Dataset:
@@ -98,24 +102,27 @@ def more_needed(input_shape: tuple[int, ...] | None, classes: int | None) -> Usa
 def _random(spec: DataSpec) -> Dataset:
     if spec.input_shape is None or spec.classes is None:
         raise more_needed(spec.input_shape, spec.classes)
-    if not spec.input_shape or min(spec.input_shape) < 1 or spec.classes < 0 or spec.samples < 1:
+    wanted = f" and {spec.samples} samples" if spec.samples is not None else ""
+    if not spec.input_shape or min(spec.input_shape) < 1 or spec.classes < 0 or (spec.samples is not None and spec.samples < 1):
         raise UsageError(
-            f"Random data of shape {spec.input_shape} with {spec.classes} classes and {spec.samples} samples cannot be made.",
+            f"Random data of shape {spec.input_shape} with {spec.classes} classes{wanted} cannot be made.",
             cause="Sizes must be 1 or more.",
             remedy="--data random --input-shape 28,28,1 --classes 10",
         )
+    most = max(1, MOST_RANDOM_BYTES // (4 * math.prod(spec.input_shape)))
+    samples = spec.samples or min(MOST_RANDOM_SAMPLES, most)
     generator = np.random.default_rng(spec.seed)
-    x = generator.random((spec.samples, *spec.input_shape), dtype=np.float32)
+    x = generator.random((samples, *spec.input_shape), dtype=np.float32)
     if spec.classes:
-        y: Array = generator.integers(spec.classes, size=spec.samples, dtype=np.int32)
+        y: Array = generator.integers(spec.classes, size=samples, dtype=np.int32)
     else:
-        y = generator.random((spec.samples, 1), dtype=np.float32)
+        y = generator.random((samples, 1), dtype=np.float32)
     return Dataset(
         name="random",
         x=x,
         y=y,
         classes=spec.classes or None,
-        provenance=f"uniform random numbers in [0, 1) of shape {spec.input_shape}, seed {spec.seed}",
+        provenance=f"{samples:,} samples of uniform random numbers in [0, 1) of shape {spec.input_shape}, seed {spec.seed}",
         images=looks_like_images(x),
     )
 
