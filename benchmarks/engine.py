@@ -238,19 +238,19 @@ def main() -> None:
     record = Record(options.json)
     wanted = [(name, batch) for name in names for batch in options.batch if options.again or not record.has(name, batch)]
     contenders: dict[str, Contender] = {}
-    probe = Probe()
     try:
-        for first in range(0, len(wanted), options.together):
-            rows = [{"work": name, "batch": batch} for name, batch in wanted[first : first + options.together]]
-            with beside(options.locks):
-                for row in rows:
-                    row["roofline_seconds"] = roofline(row["work"])
-                    row["first_seconds"] = make_ready(row["work"], row["batch"], contenders, options.settings)
-            with alone(options.locks):
-                for row in rows:
-                    row |= {"date": now(), **measure(row["work"], row["batch"], contenders, probe, options)}
-                    record.add(row)
-                    show(row)
+        with Probe() as probe:
+            for first in range(0, len(wanted), options.together):
+                rows = [{"work": name, "batch": batch} for name, batch in wanted[first : first + options.together]]
+                with beside(options.locks):
+                    for row in rows:
+                        row["roofline_seconds"] = roofline(row["work"])
+                        row["first_seconds"] = make_ready(row["work"], row["batch"], contenders, options.settings)
+                with alone(options.locks):
+                    for row in rows:
+                        row |= {"date": now(), **measure(row["work"], row["batch"], contenders, probe, options)}
+                        record.add(row)
+                        show(row)
     finally:
         for contender in contenders.values():
             contender.end()

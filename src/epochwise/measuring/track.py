@@ -176,8 +176,8 @@ class Track:
 
     def make_room(self, steps: int) -> None:
         """See to it that so many steps, and a long lead-in, fit before the end of the epoch, if they can at all."""
-        steps += self.longest_lead_in
-        if steps < self.steps_per_epoch and steps > self.left_in_epoch:
+        with_lead_in = max(steps, min(steps + self.longest_lead_in, self.steps_per_epoch - 2))
+        if steps < self.steps_per_epoch and with_lead_in > self.left_in_epoch:
             self.turn()
 
     def block(self, since: float, *, inspect: bool = False) -> None:
