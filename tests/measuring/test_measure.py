@@ -155,6 +155,17 @@ def test_batches_made_in_a_pause_make_no_step_look_quick(clock: Clock, room: int
     assert measurement.ratio.median == pytest.approx(1.0, abs=0.02)
 
 
+def test_a_long_lead_in_lets_no_stretch_cross_the_end_of_an_epoch(clock: Clock) -> None:
+    """Where a stretch fits but a stretch with the longest lead-in seen would not, in any place, it still begins a new epoch."""
+    player = Simulated(clock, "mlp", 0.001, 100)
+    track = Track(player, player.loaded())  # type: ignore[arg-type]
+    track.start()
+    track.go(0, 89)
+    track.longest_lead_in = 80
+    track.make_room(35)
+    assert (player.epoch, track.next_step) == (2, 0)
+
+
 def test_turns_that_stall_are_said_and_left_out(clock: Clock) -> None:
     """Even where half of the few turns stall, the epoch holds a usual turn, and the record keeps them all."""
     one, two = Simulated(clock, "mlp", 0.002, 1875, turn=0.05), Simulated(clock, "cnn", 0.003, 1875, turn=0.05)
