@@ -149,6 +149,21 @@ def test_pooled_convolutions_of_few_channels(lanes, channels, size, strides, pad
     check(Case(network, samples=11, batch_size=4, seed=5), 2, lanes)
 
 
+@pytest.mark.parametrize("lanes", WIDTHS)
+@pytest.mark.parametrize(("channels", "groups", "filters"), [(12, 1, 20), (12, 3, 21), (36, 4, 32), (64, 2, 34)])
+def test_convolutions_of_single_points(lanes, channels, groups, filters):
+    """As after global pooling, or with a group for each place; their input is read by another layer, too."""
+    builder = Builder((channels,))
+    x = builder.reshape(builder.activation(builder.dense(builder.input, channels), "relu"), (1, 1, channels))
+    one = builder.activation(builder.convolution(x, filters, (1, 1), groups=groups), "relu")
+    other = builder.convolution(x, filters, (1, 1), (2, 2), groups=groups, bias=False)
+    made = builder.combine("add", [one, other])
+    network = builder.network(builder.dense(builder.flatten(made), 5), SPARSE, optimizer=Optimizer("adam"))
+    assert any("point_gradient" in str(variant) for variant in variants_of(network, lanes))
+    for threads in (1, 3):
+        check(Case(network, samples=11, batch_size=4, seed=5), threads, lanes)
+
+
 def variants_of(network, lanes):
     """The kernels of a training."""
     case = Case(network, samples=11, batch_size=4, seed=5)

@@ -72,6 +72,16 @@ class Images:
     name: str
     digest: str
 
+    @functools.cached_property
+    def halves(self) -> Float32:
+        """``x`` at half its size, see :func:`halved`; worked out once, since trials with a view show them over and over."""
+        return halved(self.x)
+
+    @functools.cached_property
+    def halves_test(self) -> Float32:
+        """``x_test`` at half its size."""
+        return halved(self.x_test)
+
 
 @functools.lru_cache(maxsize=1)
 def images(source: str) -> Images:
@@ -160,9 +170,8 @@ def on_canvas(objects: Float32, offsets: NDArray[np.int64], side: int) -> Float3
     if count and (offsets.min() < 0 or (offsets + np.array([rows, columns])).max() > side):
         raise ValueError(f"an object of {rows} x {columns} does not lie on a canvas of {side} at all of these offsets")
     canvas = np.zeros((count, side, side, channels), np.float32)
-    down = offsets[:, 0, None, None] + np.arange(rows)[None, :, None]
-    right = offsets[:, 1, None, None] + np.arange(columns)[None, None, :]
-    canvas[np.arange(count)[:, None, None], down, right] = objects
+    windows = np.lib.stride_tricks.sliding_window_view(canvas, (rows, columns), axis=(1, 2), writeable=True)
+    windows[np.arange(count), offsets[:, 0], offsets[:, 1]] = objects.transpose(0, 3, 1, 2)
     return canvas
 
 
@@ -261,19 +270,20 @@ class Task:
 
     def shown(self, places: Places) -> Float32:
         """Samples as the model sees them in training; offsets are drawn, if they are."""
-        x = self._images.x[places]
-        if self._view is not None:
-            offsets = self._offsets(len(places)) if self._fixed is None else self._fixed[places]
-            x = on_canvas(halved(x), offsets, int(self._view["side"]))
-        return permuted(x, self._permutation)
+        if self._view is None:
+            return permuted(self._images.x[places], self._permutation)
+        offsets = self._offsets(len(places)) if self._fixed is None else self._fixed[places]
+        return permuted(on_canvas(self._images.halves[places], offsets, int(self._view["side"])), self._permutation)
 
     def validating(self) -> tuple[Float32, NDArray[np.int32]]:
         """What choices are made with, the same each time; with a view, at offsets like those of training."""
-        x = self._images.x[self.validation]
-        if self._view is not None:
+        if self._view is None:
+            x = self._images.x[self.validation]
+        else:
             drawn = stream(self._seed, OFFSETS + PIXELS)
             offsets = np.asarray(self._view["offsets"], np.int64)
-            x = on_canvas(halved(x), offsets[drawn.integers(len(offsets), size=len(x))], int(self._view["side"]))
+            x = self._images.halves[self.validation]
+            x = on_canvas(x, offsets[drawn.integers(len(offsets), size=len(x))], int(self._view["side"]))
         return permuted(x, self._permutation), self._images.y[self.validation]
 
     def testing(self, count: int | None = None, offset: Sequence[int] | None = None) -> tuple[Float32, NDArray[np.int32]]:
@@ -285,11 +295,13 @@ class Task:
         """
         y = self._images.y_test
         places = np.arange(len(y)) if count is None else _share_of_each(y, min(count, len(y)), np.random.default_rng(0))
-        x = self._images.x_test[places]
-        if self._view is not None:
+        if self._view is None:
+            x = self._images.x_test[places]
+        else:
             side, offsets = int(self._view["side"]), np.asarray(self._view["offsets"], np.int64)
             drawn = np.random.default_rng(1).integers(len(offsets), size=len(y))[places]
-            x = on_canvas(halved(x), offsets[drawn] if offset is None else np.asarray(offset, np.int64), side)
+            x = self._images.halves_test[places]
+            x = on_canvas(x, offsets[drawn] if offset is None else np.asarray(offset, np.int64), side)
         return permuted(x, self._permutation), y[places]
 
     def _offsets(self, count: int) -> NDArray[np.int64]:

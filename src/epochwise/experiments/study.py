@@ -27,7 +27,7 @@ LARGER_RATES = (0.3, 1.0)
 
 _MACS_PER_SECOND = 50e9  # of the engine on one core, convolutions and large products
 _SECONDS_PER_UPDATE = 0.8e-9  # for each weight and step
-_LOCAL = 13  # times as long as its MACs say: a locally connected layer is hundreds of tiny products
+_LOCAL = 8  # times as long as its MACs say: a locally connected layer is hundreds of tiny products
 _SECONDS_PER_TRIAL = 0.35  # building a model, reading it, making samples
 _KERAS_STEP = 4e-3
 _KERAS_MACS_PER_SECOND = 5e9

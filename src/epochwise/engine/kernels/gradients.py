@@ -11,7 +11,7 @@ is visited (``pooled_gradient_scattered``). With fewer, lanes are output channel
 
 from __future__ import annotations
 
-from epochwise.engine.code import Code, Place, Places, Variable, kernel
+from epochwise.engine.code import Code, Place, Places, Variable, kernel, kernel_of_many
 from epochwise.engine.kernels.products import DEAD, POOLED
 from epochwise.engine.kernels.updates import Rule
 from epochwise.engine.simd import Floats, Int, Longs, Vector
@@ -167,6 +167,41 @@ def convolution_gradient(
             for k, accumulators in zip(at, tile, strict=True):
                 for v, accumulator in enumerate(accumulators):
                     (own + (k * outputs + column + v * lanes)).store(accumulator.value)
+
+
+@kernel_of_many
+def point_gradient(
+    code: Code,
+    x: Floats,
+    dy: Floats,
+    gradient: Floats,
+    inputs_in_all: Int,
+    outputs: Int,
+    x_sample: Int,
+    dy_sample: Int,
+    gradient_thread: Int,
+    *,
+    place: Places,
+    lanes: int,
+    rows: int,
+    vectors: int,
+) -> None:
+    """``gradient[k] += sum over samples of the place of x[k] * dy``: :func:`convolution_gradient` where maps are one point.
+
+    Then it is the samples over which sums stay in registers.
+    """
+    own = gradient + place[Place.THREAD] * gradient_thread
+    with code.loop(0, outputs, vectors * lanes) as column, code.loop(0, inputs_in_all, rows) as number:
+        at = [(number + r).min(inputs_in_all - 1) for r in range(rows)]
+        targets = [own + (k * outputs + column) for k in at]
+        tile = [[code.variable((there + v * lanes).load(lanes)) for v in range(vectors)] for there in targets]
+        with code.loop(place.first, place.last) as sample:
+            arriving = [(dy + (sample * dy_sample + column + v * lanes)).load(lanes) for v in range(vectors)]
+            for accumulators, k in zip(tile, at, strict=True):
+                _add_products(accumulators, (x + (sample * x_sample + k)).spread(lanes), arriving)
+        for there, accumulators in zip(targets, tile, strict=True):
+            for v, accumulator in enumerate(accumulators):
+                (there + v * lanes).store(accumulator.value)
 
 
 @kernel

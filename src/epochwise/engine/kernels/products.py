@@ -57,6 +57,8 @@ def dense(
     y: Floats,
     inputs: Int,
     outputs: Int,
+    x_row: Int,
+    y_row: Int,
     rows_of_sample: Int,
     *,
     place: Places,
@@ -68,15 +70,15 @@ def dense(
 ) -> None:
     """``y[row] = x[row] W + bias`` for each row of the place, or added to ``y``.
 
-    ``inputs`` and ``outputs`` are padded, and the strides of ``x`` and ``y``.
+    ``outputs`` are padded. Rows of ``x`` and ``y`` lie ``x_row`` and ``y_row`` floats apart.
     """
     first, last = place.first * rows_of_sample, place.last * rows_of_sample
     with code.loop(0, outputs, vectors * lanes) as column, code.loop(first, last, rows) as row:
         at = [(row + r).min(last - 1) for r in range(rows)]
         start = _bias(code, bias, column, vectors, lanes)
-        targets = [y + (number * outputs + column) for number in at]
+        targets = [y + (number * y_row + column) for number in at]
         tile = [_started(code, start, target, add) for target in targets]
-        _accumulate(code, tile, [x + number * inputs for number in at], weights + column, inputs, outputs, lanes)
+        _accumulate(code, tile, [x + number * x_row for number in at], weights + column, inputs, outputs, lanes)
         for target, accumulators in zip(targets, tile, strict=True):
             _store(target, accumulators, relu)
 

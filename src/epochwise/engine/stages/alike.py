@@ -22,7 +22,7 @@ _DENSE, _CONVOLUTION = {1: 8, 2: 8, 3: 4, 4: 4}, {1: 8, 2: 8, 3: 6, 4: 6}
 
 _FORWARD = {products.dense: "rows", products.dense_shares: "rows", products.convolution: "positions"}
 """Products, and what the rows of a register tile are called in them."""
-_BACKWARD = (gradients.dense_gradient, gradients.dense_update, gradients.convolution_gradient)
+_BACKWARD = (gradients.dense_gradient, gradients.dense_update, gradients.convolution_gradient, gradients.point_gradient)
 
 
 def forward_rows(target: Target) -> Mapping[int, int]:
@@ -86,7 +86,7 @@ def _tiled(kernel: Kernel, fixed: Mapping[str, Any], target: Target) -> Iterator
                 continue  # two half vectors are a whole one
             if kernel in _FORWARD:
                 tile = {_FORWARD[kernel]: forward}
-            elif kernel is gradients.convolution_gradient:
+            elif kernel in (gradients.convolution_gradient, gradients.point_gradient):
                 tile = {"rows": convolution_gradient_rows(vectors)}
             else:
                 tile = {"inputs": dense_gradient_rows(vectors)}

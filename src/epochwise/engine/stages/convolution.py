@@ -76,6 +76,11 @@ class _Convolution:
         middle = (self.groups, 1) if self.depthwise else (self.real_channels, self.groups)
         return (self.taps, *middle, self.real_filters)
 
+    @property
+    def of_points(self) -> bool:
+        """Whether maps are single points, as after global pooling: then each group is a dense layer."""
+        return self.source.form.blocks == 1
+
     def axes(self, order: str) -> tuple[int, ...]:
         """Axes of ``split`` in this order: g(roups), t(aps), c(hannels), f(ilters)."""
         split = "tgcf" if self.depthwise else "tcgf"
@@ -128,12 +133,26 @@ def _plan_plain(c: _Convolution, relu: bool) -> None:
     lanes = _lanes(c, c.filters)
     vectors, positions = planning.tile(c.filters // lanes, prod(c.out))
     for group in range(c.groups):
+        given: dict[str, Given] = {
+            "x": _from(c.source.values, group * c.channels),
+            "weights": _from(kernel.values, group * c.taps * c.real_channels * c.filters),
+            "bias": _from(bias, group * c.filters),
+            "y": _from(y.values, group * c.filters),
+            "outputs": c.filters,
+        }
+        if c.of_points:
+            planning.add_forward(
+                products.dense(lanes=lanes, rows=positions, vectors=vectors, relu=relu, add=False),
+                **given,
+                inputs=c.real_channels,
+                x_row=c.source.form.size,
+                y_row=y.form.size,
+                rows_of_sample=1,
+            )
+            continue
         planning.add_forward(
             products.convolution(lanes=lanes, positions=positions, vectors=vectors, relu=relu, add=False),
-            x=_from(c.source.values, group * c.channels),
-            weights=_from(kernel.values, group * c.taps * c.real_channels * c.filters),
-            bias=_from(bias, group * c.filters),
-            y=_from(y.values, group * c.filters),
+            **given,
             starts=window.starts,
             positions_in_all=prod(c.out),
             inputs=window.inputs,
@@ -141,7 +160,6 @@ def _plan_plain(c: _Convolution, relu: bool) -> None:
             x_sample=c.source.form.size,
             y_sample=y.form.size,
             y_position=y.form.pitch,
-            outputs=c.filters,
         )
     planning.later(lambda: _plain_backward(c, relu))
 
@@ -166,26 +184,34 @@ def _plain_backward(c: _Convolution, relu: bool) -> None:
         kernel = planning.weights[operation.kernel]
         lanes = _lanes(c, c.filters)
         vectors, _ = planning.tile(c.filters // lanes, prod(c.out))
-        rows = min(convolution_gradient_rows(vectors), len(c.window.inputs))
+        tile = {"lanes": lanes, "rows": min(convolution_gradient_rows(vectors), len(c.window.inputs)), "vectors": vectors}
         for group in range(c.groups):
+            given: dict[str, Given] = {
+                "x": _from(c.source.values, group * c.channels),
+                "dy": _from(y.gradient, group * c.filters),
+                "gradient": _from(kernel.gradient, group * c.taps * c.real_channels * c.filters),
+                "inputs_in_all": len(c.window.inputs),
+                "x_sample": c.source.form.size,
+                "dy_sample": y.form.size,
+                "outputs": c.filters,
+                "gradient_thread": kernel.size,
+            }
+            if c.of_points:
+                planning.add_backward(gradients.point_gradient(**tile), **given)
+                continue
             planning.add_backward(
-                gradients.convolution_gradient(lanes=lanes, rows=rows, vectors=vectors),
-                x=_from(c.source.values, group * c.channels),
-                dy=_from(y.gradient, group * c.filters),
-                gradient=_from(kernel.gradient, group * c.taps * c.real_channels * c.filters),
+                gradients.convolution_gradient(**tile),
+                **given,
                 starts=c.window.starts,
                 positions_in_all=prod(c.out),
                 inputs=c.window.inputs,
-                inputs_in_all=len(c.window.inputs),
-                x_sample=c.source.form.size,
-                dy_sample=y.form.size,
                 dy_position=y.form.pitch,
-                outputs=c.filters,
-                gradient_thread=kernel.size,
             )
         planning.train(operation.kernel)
     if c.x.gradient is not None:
-        if c.groups == 1 and operation.strides == (1, 1) and _fits_inside(c) and _nearly_as_large(c):
+        if c.of_points:
+            _input_gradient_of_points(c)
+        elif c.groups == 1 and operation.strides == (1, 1) and _fits_inside(c) and _nearly_as_large(c):
             _input_gradient_by_convolution(c)
         else:
             _input_gradient_by_scattering(c)
@@ -248,6 +274,28 @@ def _input_gradient_by_convolution(c: _Convolution) -> None:
         y_position=x.form.pitch,
         outputs=x.form.pitch,
     )
+
+
+def _input_gradient_of_points(c: _Convolution) -> None:
+    planning, x, y = c.planning, c.x, c.y
+    assert x.gradient is not None
+    assert y.gradient is not None
+    turned = planning.twin(c.operation.kernel, (c.groups, c.filters, c.taps, c.channels), c.axes("gftc"))
+    lanes = _lanes(c, c.channels)
+    vectors, positions = planning.tile(c.channels // lanes, 1)
+    for group in range(c.groups):
+        planning.add_backward(
+            products.dense(lanes=lanes, rows=positions, vectors=vectors, relu=False, add=x.arrived),
+            x=_from(y.gradient, group * c.filters),
+            weights=_from(turned.values, group * c.filters * c.channels),
+            bias=planning.zeros(c.channels),
+            y=_from(x.gradient, group * c.channels),
+            inputs=c.real_filters,
+            outputs=c.channels,
+            x_row=y.form.size,
+            y_row=x.form.size,
+            rows_of_sample=1,
+        )
 
 
 def _input_gradient_by_scattering(c: _Convolution) -> None:

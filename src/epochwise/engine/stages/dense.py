@@ -45,6 +45,8 @@ def plan_dense(planning: Planning, operation: Dense, output: int, relu: bool) ->
             y=y.values,
             inputs=inputs,
             outputs=outputs,
+            x_row=inputs,
+            y_row=outputs,
             rows_of_sample=rows,
         )
     planning.later(lambda: _backward(planning, operation, x, y, relu))
@@ -136,7 +138,8 @@ def _backward(planning: Planning, operation: Dense, x: Tensor, y: Tensor, relu: 
         else:
             vectors, positions = planning.tile(inputs // x_lanes, rows)
             variant = products.dense(lanes=x_lanes, rows=positions, vectors=vectors, relu=False, add=x.arrived)
-            planning.add_backward(variant, **given, bias=planning.zeros(inputs), rows_of_sample=rows)
+            rest: dict[str, Given] = {"x_row": outputs, "y_row": inputs, "rows_of_sample": rows}
+            planning.add_backward(variant, **given, bias=planning.zeros(inputs), **rest)
         x.arrived = True
 
 
