@@ -30,8 +30,9 @@ def asked(monkeypatch):
     """Requests that reach the core, which answers with made-up records."""
     requests = []
 
-    def run(request, progress):
+    def run(request, progress, say):
         requests.append(request)
+        say("Images reach the model within [0, 1.5e-05].")
         progress(1, 2, "17 of 60 trials, about 3 min left")
         return replace(evidence_samples.untrusted(), tier=request.tier)
 
@@ -71,12 +72,14 @@ def test_experiments_and_models_are_told_apart(asked):
 
 
 def test_what_was_found_is_shown_and_written(asked, tmp_path, capsys):
-    """The verdicts on standard output, progress with time left on standard error, JSON and page in their files."""
+    """The verdicts on standard output, notes and progress with time left on standard error, JSON and page in their files."""
     call("--json", str(tmp_path / "r.json"), "--report", str(tmp_path / "r.html"))
     shown = capsys.readouterr()
     assert "A CNN generalises to any place" in shown.out
     assert max(len(line) for line in shown.out.splitlines()) <= 100
-    assert "50%  17 of 60 trials, about 3 min left" in shown.err
+    first, second, *_ = shown.err.splitlines()
+    assert first == "Images reach the model within [0, 1.5e-05]."
+    assert second == " 50%  17 of 60 trials, about 3 min left"
     assert json.loads((tmp_path / "r.json").read_text())["schema"] == "epochwise/evidence/1"
     assert "What is said, and what was measured" in (tmp_path / "r.html").read_text()
     call("P0", "--json", "-")
@@ -137,7 +140,7 @@ def test_the_folder_of_the_data_reaches_the_processes_that_train(asked, monkeypa
 def test_ctrl_c_says_that_nothing_is_lost(asked, monkeypatch, capsys):
     """And how to go on; it stays an interruption."""
 
-    def interrupted(request, progress):
+    def interrupted(request, progress, say):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(core, "run", interrupted)

@@ -136,5 +136,8 @@ def test_progress_in_a_terminal_is_a_bar_that_vanishes(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     with Progress() as progress:
         progress(1, 2, "half [of] it")
+        progress.say("and [this] stays")
+    *_, said = terminal.getvalue().partition("and [this] stays")
+    assert said
     assert "half [of] it" in terminal.getvalue()
     assert "50 %" in terminal.getvalue()

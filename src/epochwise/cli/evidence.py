@@ -100,7 +100,7 @@ def evidence(
 
     try:
         with Progress() as progress:
-            record = run(request, progress)
+            record = run(request, progress, progress.say)
     except KeyboardInterrupt:
         sys.stderr.write("What was trained is kept; the same command goes on from there.\n")
         raise

@@ -18,7 +18,7 @@ class Progress:
     """A context manager that is called as ``progress(done, total, text)``.
 
     ``done`` of ``total`` may be in any unit. In a terminal the bar vanishes at the end; elsewhere (a file, a log) a line is
-    written for the first call, then at most one every 5 seconds.
+    written for the first call, then at most one every 5 seconds. What is said with :meth:`say` stays.
     """
 
     def __init__(self) -> None:
@@ -54,3 +54,10 @@ class Progress:
             self._last_line = now
             share = f"{done / total:4.0%}" if total > 0 else "    "
             print(f"{share}  {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def say(self, text: str) -> None:
+        """Write a line that stays, above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)  # noqa: T201

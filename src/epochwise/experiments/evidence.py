@@ -107,8 +107,13 @@ def evidence(
     return run(request, progress)
 
 
-def run(request: Request, progress: Progress | None = None) -> Evidence:
+def run(request: Request, progress: Progress | None = None, say: Callable[[str], None] | None = None) -> Evidence:
     """The same for a request.
+
+    Args:
+        request: what is wanted.
+        progress: called as ``progress(done, total, text)``.
+        say: called with each note about models and data, before anything is trained.
 
     Raises:
         EpochwiseError: see :func:`evidence`.
@@ -121,6 +126,9 @@ def run(request: Request, progress: Progress | None = None) -> Evidence:
     runner = _runner(request, prepared.study.backend)
     with Store(request.store or default_store()) as store:
         study = informed(prepared, complete(prepared.looks, store, runner) if prepared.looks else {})
+        if say is not None:
+            for note in study.notes:
+                say(note)
         refused = {module.ID: reason for module in protocols if (reason := _left_out(module, study))}
         active = [module for module in protocols if module.ID not in refused]
         pairs = _pairs(study, active) if request.agreement else ()

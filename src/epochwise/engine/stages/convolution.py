@@ -94,7 +94,8 @@ def plan_convolution(
 
     Weights lie as ``(taps, channels, filters)``, without the padding of channels, which is not read. Where the gradient of a
     pooled one is scattered, they and their gradient lie turned, ``(filters, taps, channels)``; the forward pass reads the other
-    form. Groups are convolutions of their own, one after another, and lie as ``(groups, taps, channels, filters)``.
+    form. Groups are convolutions of their own, one after another, and lie as ``(groups, taps, channels, filters)``. Where maps
+    are single points, it is the samples of the batch that share what is loaded of a kernel.
 
     A ``depthwise`` one has a kernel ``(rows, columns, groups, filters)``, of one channel for each group.
     """
