@@ -62,6 +62,32 @@ def test_loss_fits_the_labels(labels, units, loss, dtype, shape):
     assert chosen(model(torch.from_numpy(data.x)), torch.from_numpy(data.y)).isfinite()
 
 
+class Answer:
+    """As the modules of ``transformers`` give: an object with the outputs inside."""
+
+    def __init__(self, logits):
+        self.loss, self.logits = None, logits
+
+
+def test_logits_inside_of_an_object():
+    """The loss is of them, and the same as of the tensor alone."""
+    data, loss, _ = fit_to(Odd(Answer), flat(CLASSES), name="net")
+    logits, labels = torch.randn(16, 4), torch.from_numpy(data.y)
+    assert loss(Answer(logits), labels) == nn.functional.cross_entropy(logits, labels)
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_a_class_for_each_token(last):
+    """Classes may be the last axis, as language models have them, or the second, as PyTorch's own loss takes them."""
+    labels = np.arange(16 * 6).reshape(16, 6) % 4
+    model = nn.Sequential(nn.Unflatten(1, (6, 1)), nn.Linear(1, 4), *([] if last else [nn.Flatten(), nn.Unflatten(1, (4, 6))]))
+    data, loss, _ = fit_to(model, flat(labels), name="net")
+    outputs, answers = model(torch.from_numpy(data.x)), torch.from_numpy(data.y)
+    classes = outputs if last else outputs.transpose(1, 2)
+    right = nn.functional.cross_entropy(classes.reshape(-1, 4), answers.reshape(-1))
+    torch.testing.assert_close(loss(outputs, answers), right)
+
+
 def test_lazy_layers_and_mode():
     """Lazy layers get their shapes before the optimizer is made; the module keeps its mode and its statistics."""
     model = nn.Sequential(nn.LazyLinear(5), nn.BatchNorm1d(5), nn.Dropout(), nn.LazyLinear(4))
@@ -92,6 +118,7 @@ class Odd(nn.Module):
         (Odd(lambda x: (x, x)), CLASSES, "gives a tuple; one tensor"),
         (Odd(lambda x: x.reshape(-1, 2)), CLASSES, "gives 4 outputs for 2 samples"),
         (nn.Flatten(), CLASSES, "no trainable parameters"),
+        (Odd(lambda x: x[:, None].expand(-1, 5, -1)), np.zeros((16, 6), int), r"output of shape \(5, 4\) per sample"),
     ],
 )
 def test_model_that_does_not_fit(model, labels, text):

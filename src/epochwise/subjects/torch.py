@@ -60,9 +60,7 @@ def default_loss(outputs: Any, labels: Any) -> Any:
     own = _named(outputs, "loss")
     if isinstance(own, torch.Tensor):
         return own
-    logits = _named(outputs, "logits")
-    if isinstance(logits, torch.Tensor):
-        outputs = logits
+    outputs = _logits(outputs)
     if isinstance(outputs, torch.Tensor) and isinstance(labels, torch.Tensor):
         return _loss_of_tensor(outputs, labels)
     if isinstance(outputs, dict) and isinstance(labels, dict) and set(labels) <= set(outputs):
@@ -74,6 +72,21 @@ def default_loss(outputs: Any, labels: Any) -> Any:
         cause="several outputs, or outputs inside an object, and no loss that says which of them counts.",
         remedy="epochwise.count(module, x=x, y=y, loss=lambda outputs, y: ...)   (or labels in x, if the module takes them)",
     )
+
+
+def _logits(outputs: Any) -> Any:
+    """What an object of outputs, as those of ``transformers``, calls ``logits``; anything else as it is."""
+    logits = None if isinstance(outputs, torch.Tensor) else _named(outputs, "logits")
+    return logits if isinstance(logits, torch.Tensor) else outputs
+
+
+def _of_logits(loss: Any) -> Any:
+    """A loss of tensors, for modules that give an object with ``logits`` inside."""
+
+    def of_logits(outputs: Any, labels: Any) -> Any:
+        return loss(_logits(outputs), labels)
+
+    return of_logits
 
 
 def _named(outputs: Any, name: str) -> Any:
@@ -104,19 +117,19 @@ def fit_to(model: Any, data: Dataset, *, name: str) -> tuple[Dataset, Any, Any]:
     Two samples go through the module in evaluation mode; lazy layers get their shapes by that.
 
     Args:
-        model: any module with one output.
+        model: any module with one output: a tensor, or an object that calls it ``logits``.
         data: samples ``(N, ...)`` in the layout that the module takes, and labels.
         name: of the module, for messages.
 
     Returns:
-        The data with labels as the loss takes them (int64 classes, float32 numbers), the loss (cross-entropy for classes,
-        mean squared error for numbers to predict), and SGD with :data:`LEARNING_RATE`.
+        The data with labels as the loss takes them (int64 classes, float32 numbers), the loss (cross-entropy for classes, of a
+        sample or of each of its tokens; mean squared error for numbers to predict), and SGD with :data:`LEARNING_RATE`.
 
     Raises:
         ModelDoesNotFitError: the module does not accept the samples, or its output does not fit the labels.
         ModelFailedError: its own code raised.
     """
-    units = _output_shape(model, data, name)
+    units, inside = _output_shape(model, data, name)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
         raise ModelDoesNotFitError(
@@ -125,7 +138,7 @@ def fit_to(model: Any, data: Dataset, *, name: str) -> tuple[Dataset, Any, Any]:
             remedy="self.layers = torch.nn.ModuleList([...])",
         )
     fitted, loss = _loss_for(units, data, name)
-    return fitted, loss, torch.optim.SGD(trainable, lr=LEARNING_RATE)
+    return fitted, _of_logits(loss) if inside else loss, torch.optim.SGD(trainable, lr=LEARNING_RATE)
 
 
 def optimizer_named(name: str, model: Any) -> torch.optim.Optimizer:
@@ -148,8 +161,8 @@ def optimizer_named(name: str, model: Any) -> torch.optim.Optimizer:
     return made
 
 
-def _output_shape(model: Any, data: Dataset, name: str) -> tuple[int, ...]:
-    """Shape of the output for one sample."""
+def _output_shape(model: Any, data: Dataset, name: str) -> tuple[tuple[int, ...], bool]:
+    """Shape of the output for one sample, and whether it is inside of an object."""
     was_training = model.training
     parameter = next(model.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
@@ -157,15 +170,16 @@ def _output_shape(model: Any, data: Dataset, name: str) -> tuple[int, ...]:
     model.eval()
     try:
         with torch.no_grad():
-            output = call(model, samples)
+            given = call(model, samples)
     except Exception as problem:
         raise _call_failed(model, data, name, problem) from problem
     finally:
         model.train(was_training)
+    output = _logits(given)
     if not isinstance(output, torch.Tensor):
         raise ModelDoesNotFitError(
             f"{name} gives a {type(output).__name__}; one tensor of outputs is needed.",
-            cause="The module returns several outputs, or an object of a library with the outputs inside.",
+            cause="The module returns several outputs, or an object of a library without one called logits.",
             remedy="return logits   (at the end of forward)",
         )
     if len(output) != len(samples):
@@ -174,7 +188,7 @@ def _output_shape(model: Any, data: Dataset, name: str) -> tuple[int, ...]:
             cause="A reshape that mixes the batch with other axes.",
             remedy="x = torch.flatten(x, 1)",
         )
-    return tuple(output.shape[1:])
+    return tuple(output.shape[1:]), output is not given
 
 
 def _call_failed(model: Any, data: Dataset, name: str, problem: Exception) -> ModelDoesNotFitError | ModelFailedError:
@@ -216,10 +230,13 @@ def _loss_for(output: tuple[int, ...], data: Dataset, name: str) -> tuple[Datase
     if output in ((1,), ()) and data.classes <= _TWO:  # one logit
         floats = labels.astype(np.float32).reshape(len(labels), *output)
         return _with_labels(data, floats, held, output), torch.nn.BCEWithLogitsLoss()
-    if not output or output[0] < data.classes or output[1:] != labels.shape[1:]:
-        raise _wrong_units(name, output, data.classes)
     held = None if held is None else held.astype(np.int64)
-    return dataclasses.replace(data, y=labels.astype(np.int64), y_test=held), torch.nn.CrossEntropyLoss()
+    fitted = dataclasses.replace(data, y=labels.astype(np.int64), y_test=held)
+    if output and output[0] >= data.classes and output[1:] == labels.shape[1:]:
+        return fitted, torch.nn.CrossEntropyLoss()
+    if len(output) > 1 and output[-1] >= data.classes and output[:-1] == labels.shape[1:]:
+        return fitted, _loss_of_tensor  # a class for each token, and classes last
+    raise _wrong_units(name, output, data.classes)
 
 
 def _with_labels(data: Dataset, labels: Any, held: Any, output: tuple[int, ...]) -> Dataset:
