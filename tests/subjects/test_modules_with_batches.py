@@ -33,6 +33,10 @@ FILE = """
 
     def pair_of_something():
         return Net(8, 2), 1, 2, 3
+
+
+    def net(units=2):
+        return torch.nn.Linear(8, units)
 """
 
 
@@ -59,3 +63,14 @@ def test_training_takes_a_module_alone(file):
         load_subject(parse_model(f"{file}:own_loss"), data, backend="pytorch", batch_size=4, seed=0)
     with pytest.raises(NotAModelError, match="together with something else"):
         load_alone(parse_model(f"{file}:pair_of_something"), backend="pytorch", batch_size=4, seed=0)
+
+
+@pytest.mark.parametrize(("units", "loss"), [(2, "CrossEntropyLoss"), (40, "CrossEntropyLoss"), (1, "BCEWithLogitsLoss")])
+def test_a_module_alone_says_how_many_classes_there_are(file, units, loss):
+    """By its outputs: the shape of a sample is all that it must be told."""
+    spec = parse_model(f"{file}:net(units={units})")
+    subject = load_alone(spec, backend="pytorch", batch_size=5, seed=0, sample=(8,))
+    assert type(subject.loss).__name__ == loss
+    assert subject.data.classes == max(2, units)
+    counts = count(subject.model, 5, subject.x, subject.y, subject.name, loss=subject.loss, optimizer=subject.optimizer)
+    assert counts.per_sample.forward_macs == 8 * units

@@ -108,8 +108,8 @@ def load_alone(spec: ModelSpec, *, backend: str, batch_size: int, seed: int, sam
         backend: as for :func:`load_subject`.
         batch_size: how many samples of zeros.
         seed: set in every random generator before the model is built.
-        sample: shape of one sample, where the model leaves sizes open. A model that is not a compiled Keras model needs to be
-            told its classes as well, which its loss would say.
+        sample: shape of one sample, where the model leaves sizes open. A Keras model that is not compiled needs to be told its
+            classes as well, which its loss would say.
 
     Raises:
         EpochwiseError: as :func:`load_subject`.
@@ -131,8 +131,12 @@ def load_alone(spec: ModelSpec, *, backend: str, batch_size: int, seed: int, sam
             said = (None, None) if getattr(model, "inputs", None) else None  # what the model itself says
             return Subject(name=spec.name, backend=chosen, model=model, data=layout, batch=said)
         layout = own or layout
-    if sample is not None:
-        raise more_needed(sample, None)
+        if sample is not None:
+            raise more_needed(sample, None)
+    else:
+        from epochwise.subjects import torch
+
+        layout = torch.with_classes_of(model, layout, name=spec.name)
     return _finished(model, layout, name=spec.name, plain=plain, backend=chosen)
 
 

@@ -141,6 +141,17 @@ def fit_to(model: Any, data: Dataset, *, name: str) -> tuple[Dataset, Any, Any]:
     return fitted, _of_logits(loss) if inside else loss, torch.optim.SGD(trainable, lr=LEARNING_RATE)
 
 
+def with_classes_of(model: Any, data: Dataset, *, name: str) -> Dataset:
+    """The data with as many classes as a module tells apart: its outputs, or two for a single one.
+
+    Raises:
+        ModelDoesNotFitError, ModelFailedError: as :func:`fit_to`.
+    """
+    units, _ = _output_shape(model, data, name)
+    classes = max(_TWO, units[0]) if units else _TWO
+    return dataclasses.replace(data, y=np.arange(len(data.y)) % classes, classes=classes)
+
+
 def optimizer_named(name: str, model: Any) -> torch.optim.Optimizer:
     """An optimizer of PyTorch's for the trainable parameters of a module, with PyTorch's own settings.
 
