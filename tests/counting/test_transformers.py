@@ -105,6 +105,17 @@ def llama(**settings):
     return transformers.LlamaForCausalLM, config, {"input_ids": tokens(), "labels": tokens()}, macs, 0
 
 
+def mixtral(**settings):
+    """As llama, and of the experts each token is sent to some by a product of its own; in float32, as it is built."""
+    config = transformers.MixtralConfig(**settings)
+    d, s = config.hidden_size, TOKENS
+    of_keys = d * config.num_key_value_heads // config.num_attention_heads
+    experts = s * d * config.num_local_experts + config.num_experts_per_tok * 3 * s * d * config.intermediate_size
+    layer = 2 * s * d * d + 2 * s * d * of_keys + 2 * s * s * d + experts
+    macs = config.num_hidden_layers * layer + s * d * config.vocab_size
+    return transformers.MixtralForCausalLM, config, {"input_ids": tokens(), "labels": tokens()}, macs, 0
+
+
 def whisper(**settings):
     """Encoder and decoder, which looks at both; two convolutions in front, the second with stride 2."""
     config = transformers.WhisperConfig(pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1, **settings)
@@ -124,6 +135,7 @@ SMALL = {
     "bert": lambda: bert(vocab_size=WORDS, max_position_embeddings=32, **TINY),
     "gpt2": lambda: gpt2(vocab_size=WORDS, n_embd=16, n_layer=2, n_head=2, n_positions=32),
     "llama": lambda: llama(vocab_size=WORDS, num_key_value_heads=2, **TINY),
+    "mixtral": lambda: mixtral(vocab_size=WORDS, num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=3, **TINY),
     "whisper": lambda: whisper(
         **{"vocab_size": WORDS, "d_model": 16, "encoder_layers": 2, "decoder_layers": 1, "num_mel_bins": 8},
         **{"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 24},

@@ -212,6 +212,32 @@ def test_a_step_without_an_update_says_so():
     assert "no step" in counts.notes[0]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    ("a", "b", "ends"),
+    [((6, 8), (2, 8, 16), (4, 6)), ((16, 8), (8, 16), (4, 8)), ((2, 6, 8), (2, 8, 16), None), ((2, 6, 8), (8, 16), (8, 16))],
+)
+def test_grouped_products_in_types_that_fake_tensors_refuse(dtype, a, b, ends):
+    """The processor takes them, and the same comes out."""
+    offsets = None if ends is None else torch.tensor(ends, dtype=torch.int32)
+    left, right = torch.zeros(a, dtype=dtype), torch.zeros(b, dtype=dtype)
+    real = F.grouped_mm(left, right, offs=offsets)
+
+    def run(parts, x):
+        made = F.grouped_mm(x, right, offs=offsets)
+        assert (made.shape, made.dtype) == (real.shape, real.dtype)
+        return parts[0](made.float().sum().reshape(1, 1))
+
+    assert count(Calls(run, nn.Linear(1, 1)), len(left), left, torch.zeros(1, 1)).per_sample.forward_macs > 0
+
+
+def test_grouped_products_that_do_not_fit():
+    """Are refused as in a real step."""
+    x = torch.zeros(2, 6, 8)
+    with pytest.raises((ModelDoesNotFitError, ModelFailedError), match="contraction dimension"):
+        count(Calls(lambda _, x: F.grouped_mm(x, torch.zeros(2, 9, 16)), nn.Linear(1, 1)), 2, x, x)
+
+
 def test_several_outputs_with_as_many_labels():
     """The losses are summed."""
     module = Calls(lambda p, x: (p[1](p[0](x)), p[2](p[0](x))), nn.Linear(D, D), nn.Linear(D, 2), nn.Linear(D, 3))

@@ -434,7 +434,7 @@ movement(
         triu_indices _foreach_copy _foreach_copy_ _foreach_zero_ _foreach_clone index_fill index_fill_ index_copy
         index_copy_ set_ resize_ empty empty_like empty_strided new_empty new_empty_strided empty_permuted record_stream
         _assert_async to_sparse _coalesce _sparse_coo_tensor_with_dims_and_tensors _sparse_coo_tensor_with_dims _indices
-        _values _sparse_mask sparse_mask bincount searchsorted bucketize unfold_copy"""
+        _values _sparse_mask sparse_mask bincount histc searchsorted bucketize unfold_copy"""
     ),
 )
 

@@ -18,6 +18,9 @@ from typing import Any, NamedTuple
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+_GROUPED_PRODUCT = getattr(torch.ops.aten._grouped_mm, "default", None)
+_ON_CPU_ONLY = (torch.float32, torch.float16)
+_MATRIX = 2
 _DEPENDS_ON_DATA = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.inplace_view}
 _PLAIN = (bool, int, float, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
 
@@ -68,16 +71,35 @@ def outputs_of(func: Any, args: Any, kwargs: Any, leaves: list[Any]) -> Any:
     """
     key = _key(func, args, kwargs) if leaves else None
     if key is None:
-        return func(*args, **kwargs)
+        return _carried_out(func, args, kwargs)
     if key in _known:
         known = _known[key]
-        return func(*args, **kwargs) if known is None else _again(known, leaves)
-    outputs = func(*args, **kwargs)
+        return _carried_out(func, args, kwargs) if known is None else _again(known, leaves)
+    outputs = _carried_out(func, args, kwargs)
     unchanged = _key(func, args, kwargs) == key
     if len(_known) >= _MOST:
         _known.clear()
     _known[key] = _remembered(outputs, leaves) if unchanged else None
     return outputs
+
+
+def _carried_out(func: Any, args: Any, kwargs: Any) -> Any:
+    """The call by PyTorch's own fake tensors, except where these refuse what a real step does."""
+    if func is _GROUPED_PRODUCT and args[0].dtype == args[1].dtype in _ON_CPU_ONLY:
+        return _grouped_product(*args, **kwargs)
+    return func(*args, **kwargs)
+
+
+def _grouped_product(a: Any, b: Any, offs: Any = None, bias: Any = None, out_dtype: Any = None) -> Any:
+    """Of ``(M, K) (G, K, N)``, ``(G, M, K) (G, K, N)``, ``(G, M, K) (K, N)`` or ``(M, K) (K, N)``, in groups along one axis.
+
+    PyTorch's own (``_meta_grouped_mm_common``) knows the GPU's types alone.
+    """
+    both = a.dim() == b.dim()
+    if (a.dim() > _MATRIX or b.dim() > _MATRIX) and a.shape[-1] != b.shape[-2]:
+        raise RuntimeError(f"contraction dimension of mat_a {tuple(a.shape)} and mat_b {tuple(b.shape)} must match")
+    groups = (len(offs) if a.dim() == _MATRIX else len(a),) if both else ()
+    return a.new_empty((*groups, a.shape[-2], b.shape[-1]), dtype=out_dtype or a.dtype)
 
 
 def is_plain(tensor: Any) -> bool:
