@@ -231,6 +231,17 @@ def test_grouped_products_in_types_that_fake_tensors_refuse(dtype, a, b, ends):
     assert count(Calls(run, nn.Linear(1, 1)), len(left), left, torch.zeros(1, 1)).per_sample.forward_macs > 0
 
 
+def test_what_pytorch_does_not_have_is_no_fault_of_the_data():
+    """Flexible attention has no gradients on a CPU, and a real step says so as well."""
+    flexible = pytest.importorskip("torch.nn.attention.flex_attention").flex_attention
+    net = Calls(lambda parts, x: flexible(*[parts[0](x)] * 3), nn.Linear(D, D))
+    x = torch.zeros(B, 2, 6, D)
+    with pytest.raises(NotImplementedError, match="backward on CPU"):
+        net(x)
+    with pytest.raises(ModelFailedError, match="raised NotImplementedError in its training step: .*backward on CPU"):
+        count(net, B, x, x)
+
+
 def test_grouped_products_that_do_not_fit():
     """Are refused as in a real step."""
     x = torch.zeros(2, 6, 8)

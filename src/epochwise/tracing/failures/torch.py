@@ -73,6 +73,11 @@ def explained(subject: str, x_spec: Any, y_spec: Any, layer_of: Callable[[BaseEx
             cause=cause,
             remedy=remedy,
         ) from error
+    except NotImplementedError as error:
+        raise ModelFailedError(
+            f"{subject} raised {type(error).__name__} in its training step: {error}{_where(error, layer_of(error))}",
+            cause="an operation that PyTorch does not have on this device, or a module without a method that it needs",
+        ) from error
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise ModelDoesNotFitError(
             f"{subject} does not accept a batch of {_batch(x_spec, y_spec)}: {error}{_where(error, layer_of(error))}",
