@@ -51,6 +51,7 @@ class Simulated:
         self.profiler = True
         self.in_other_process = True
         self.making, self.room, self.stock, self.left_at = 0.0, 0, 0.0, 0.0
+        self.trained = 0.0
 
     def loaded(self) -> Loaded:
         counts = Counts(
@@ -84,9 +85,10 @@ class Simulated:
             self.next_step += 1
             if self.next_step == self.steps_per_epoch:
                 taken += self.turn + self.stalls.get(self.epoch, 0.0)
-                ended.append(EpochEnd(self.epoch, self.clock.now, {"loss": 1.0}, {"accuracy": 0.5}))
+                ended.append(EpochEnd(self.epoch, self.trained + taken, {"loss": 1.0}, {"accuracy": 0.5}))
                 self.next_step, self.epoch = 0, self.epoch + 1
             self.clock.now += taken
+            self.trained += taken
             seconds += taken if number >= lead_in else 0.0
             number += 1
         self.left_at = self.clock.now
@@ -151,6 +153,7 @@ def test_batches_made_in_a_pause_make_no_step_look_quick(clock: Clock, room: int
     measurement = run(one, two, seconds=120.0).measurement
     for model in measurement.models:
         assert model.epoch_seconds.median == pytest.approx(steps_per_epoch * 0.025, rel=0.02)
+        assert model.first_epoch_seconds >= 0.98 * steps_per_epoch * 0.025
     assert measurement.ratio is not None
     assert measurement.ratio.median == pytest.approx(1.0, abs=0.02)
 

@@ -317,7 +317,7 @@ def record(track: Track, pairs: int, others: Sequence[Sequence[float]] = ()) -> 
             f"Steps of {track.player.name} grew slower while being measured, by {grown.share:.0%} from first to last quarter"
             f" (95 % interval {grown.low:.0%} to {grown.high:.0%}): {grown.evidence}."
         )
-    complete = bool(track.epochs)
+    complete = bool(track.epochs) and not track.steady_seconds  # batches made in pauses would shorten it
     first_epoch = (
         track.epochs[0].training_seconds
         if complete
