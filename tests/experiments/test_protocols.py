@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import sys
 import numpy as np
 import pytest
 
+from epochwise.experiments import canvas as on
 from epochwise.experiments import exchange
+from epochwise.experiments.data import on_canvas
 from epochwise.experiments.protocols import p0, p4, p7, p10
 from tests.experiments import made_up
 
@@ -175,6 +178,16 @@ def test_models_are_counted_as_the_literature_has_them(run):
     for name, parameters in (("mlp", 55_050), ("cnn", 3_330), ("lcn", 250_530)):
         counted = run["counted"][name]
         assert (counted["gradient_bytes"], counted["adam_bytes"]) == (4 * parameters, 8 * parameters)
+
+
+@pytest.mark.parametrize("size", range(6, 65))
+def test_objects_of_any_size_stay_on_their_canvas_when_they_move(size):
+    """By as far as there is room, and at least by a whole stride of the last map."""
+    study = made_up.study()
+    study = dataclasses.replace(study, data=dataclasses.replace(study.data, shape=(size, size, 1)))
+    canvas, shifts = on.large(study), p7.shifts(study)
+    assert on.STRIDE <= shifts[-1] <= 8
+    on_canvas(np.zeros((1, size // 2, size // 2, 1), np.float32), np.add(canvas.centre, (0, shifts[-1])), canvas.side)
 
 
 def test_stages_of_users_models_are_not_looked_into():

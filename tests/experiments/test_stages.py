@@ -7,6 +7,8 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from epochwise.experiments.data import on_canvas
 from epochwise.experiments.models import LAYERS
@@ -104,6 +106,38 @@ def test_a_shift_that_is_no_whole_stride_is_held_against_the_better_neighbour():
     before, after = Stage("pool 1", values, 2), Stage("pool 1", np.roll(values, 2, axis=2), 2)
     assert shift_error(before, after, 3).tolist() == [0.0, 0.0]
     assert shift_error(before, after, 2).min() > 0
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(st.data())
+def test_what_a_map_holds_whole_moves_along_to_the_last_bit(data):
+    """Objects of any size, anywhere: where a map ends before all that sees them, it may differ, and nowhere else."""
+    side = data.draw(st.integers(14, 30))
+    size = data.draw(st.integers(1, side // 2))
+    first = data.draw(st.integers(0, side - size))
+    shift = data.draw(st.integers(0, side - size - first))
+    generator = np.random.default_rng(0)
+    weights = [generator.normal(size=shape) for shape in ((3, 3, 2, 3), (3,), (3, 3, 3, 2), (2,), (2, 4), (4,))]
+    objects = generator.random((2, size, size, 2)).astype(np.float32)
+    still, moved = (on_canvas(objects, np.array((3 if size < side - 3 else 0, at)), side) for at in (first, first + shift))
+    layers = [["conv", 3, "valid"], ["pool"], ["conv", 2, "valid"], ["pool"], ["gmp"], ["classes"]]
+    for before, after in zip(forward(layers, weights, still), forward(layers, weights, moved), strict=True):
+        held = before.stride and all(before.holds(at, at + size - 1) for at in (first, first + shift))
+        if held and shift % before.stride == 0:
+            assert not shift_error(before, after, shift).any()
+
+
+def test_what_a_place_of_a_map_sees():
+    """By arithmetic, with and without padding; a blurred map begins before the image."""
+    weights = [np.zeros(shape) for shape in ((3, 3, 1, 1), (1,), (3, 3, 1, 1), (1,))]
+    seen = {}
+    for padding in ("valid", "full"):
+        layers = [["conv", 1, padding], ["pool"], ["conv", 1, padding], ["pool"]]
+        seen[padding] = [(each.begins, each.sees) for each in forward(layers, weights, np.zeros((1, 42, 42, 1)))]
+    assert seen == {"valid": [(0, 3), (0, 4), (0, 8), (0, 10)], "full": [(-2, 3), (-2, 4), (-6, 8), (-6, 10)]}
+    blurred = [["conv", 1, "valid"], ["blur-pool"]]
+    last = forward(blurred, [*weights[:2], np.zeros(1)], np.zeros((1, 42, 42, 1)))[-1]
+    assert (last.begins, last.sees) == (-1, 6)
 
 
 def test_a_layer_without_stages_is_refused():

@@ -106,6 +106,8 @@ def test_threads() -> None:
     assert cause.seconds == pytest.approx(0.6)
     assert cause.sure == "high"
     assert "with 8 threads" in cause.evidence
+    assert "taskset -c 0" in cause.remedy
+    assert "torch" not in cause.remedy
     assert cause.left_seconds == pytest.approx(0.4)
 
 

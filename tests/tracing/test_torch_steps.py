@@ -238,7 +238,7 @@ def test_what_pytorch_does_not_have_is_no_fault_of_the_data():
     x = torch.zeros(B, 2, 6, D)
     with pytest.raises(NotImplementedError, match="backward on CPU"):
         net(x)
-    with pytest.raises(ModelFailedError, match="raised NotImplementedError in its training step: .*backward on CPU"):
+    with pytest.raises(ModelFailedError, match=r"raised NotImplementedError in its training step: .*backward on CPU"):
         count(net, B, x, x)
 
 

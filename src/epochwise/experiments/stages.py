@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats: TypeAlias = NDArray[np.float64]
 
-_FULL = 2
+_BORDER = {"valid": 0, "same": 1, "full": 2}
 _BLUR = np.outer([1, 2, 1], [1, 2, 1]) / 16
 
 
@@ -28,11 +28,20 @@ class Stage(NamedTuple):
         name: such as ``conv 1``.
         values: a map ``(N, H, W, C)``, or ``(N, C)`` behind the last one.
         stride: pixels of the image for one step of the map; 0 where there is no map any more.
+        begins: the column of the image with which what the first place sees begins; negative where there is padding.
+        sees: how many columns a place sees.
     """
 
     name: str
     values: Floats
     stride: int
+    begins: int = 0
+    sees: int = 1
+
+    def holds(self, first: int, last: int) -> bool:
+        """Whether every place that sees any of these columns of the image, or would, lies within the map."""
+        lowest = -((self.begins + self.sees - 1 - first) // self.stride)
+        return lowest >= 0 and (last - self.begins) // self.stride < self.values.shape[2]
 
 
 def forward(
@@ -52,16 +61,18 @@ def forward(
     left = iter([np.asarray(weight, np.float64) for weight in weights])
     x = np.asarray(images, np.float64)
     convolved = _convolved if exact else _convolved_fast
-    stride, numbers, stages = 1, dict.fromkeys(("conv", "pool", "dense"), 0), []
+    stride, begins, sees, numbers, stages = 1, 0, 1, dict.fromkeys(("conv", "pool", "dense"), 0), []
     for layer in layers:
         kind = str(layer[0])
         name = kind
         if kind == "conv":
             x = _relu(convolved(_padded(x, layer[2]), next(left)) + next(left))
+            begins, sees = begins - _BORDER[layer[2]] * stride, sees + 2 * stride
         elif kind == "pool":
-            x, stride = _largest(x, 2), 2 * stride
+            x, stride, sees = _largest(x, 2), 2 * stride, sees + stride
         elif kind == "blur-pool":
             next(left)  # the frozen blur, known here
+            begins, sees = begins - _blur_border(x.shape[2] - 1)[0] * stride, sees + 3 * stride
             x, stride = _blur_pooled(x), 2 * stride
         elif kind in ("gap", "gmp"):
             x, stride = x.mean(axis=(1, 2)) if kind == "gap" else x.max(axis=(1, 2)), 0
@@ -78,7 +89,7 @@ def forward(
             numbers[kind] += 1
             name = f"{kind} {numbers[kind]}"
         name = {"classes": "logits", "gap": "global mean", "gmp": "global max"}.get(kind, name)
-        stages.append(Stage(name, x, stride))
+        stages.append(Stage(name, x, stride, begins, sees))
     return stages
 
 
@@ -104,7 +115,7 @@ def shift_error(before: Stage, after: Stage, shift: int) -> Floats:
 
 
 def _padded(x: Floats, padding: str) -> Floats:
-    border = {"valid": 0, "same": 1, "full": _FULL}[padding]
+    border = _BORDER[padding]
     return np.pad(x, ((0, 0), (border, border), (border, border), (0, 0)))
 
 
@@ -143,14 +154,19 @@ def _blur_pooled(x: Floats) -> Floats:
     """The largest of 2 x 2 at every place, blurred with zeros around (``same``, the odd one behind), and each second value."""
     dense = _largest(x, 1)
     counts = [-(-size // 2) for size in dense.shape[1:3]]
-    missing = [2 * (count - 1) + 3 - size for count, size in zip(counts, dense.shape[1:3], strict=True)]
-    padded = np.pad(dense, ((0, 0), *((each // 2, each - each // 2) for each in missing), (0, 0)))
+    padded = np.pad(dense, ((0, 0), *(_blur_border(size) for size in dense.shape[1:3]), (0, 0)))
     made = np.zeros((len(x), *counts, x.shape[3]))
     for down in range(3):
         for right in range(3):
             seen = padded[:, down : down + 2 * counts[0] : 2, right : right + 2 * counts[1] : 2]
             made += _BLUR[down, right] * seen[:, : counts[0], : counts[1]]
     return made
+
+
+def _blur_border(size: int) -> tuple[int, int]:
+    """Zeros before and behind so many places, of which each second one is blurred."""
+    missing = 2 * (-(-size // 2) - 1) + 3 - size
+    return missing // 2, missing - missing // 2
 
 
 def _relu(x: Floats) -> Floats:

@@ -40,6 +40,8 @@ USUAL_BATCH = 32
 MANY_KERNELS = 100
 """Kernels that one layer runs in a step: no layer needs as many, unless it loops over something."""
 SHORT_KERNEL_SECONDS = 100e-6
+_ONE_THREAD = {True: "torch.set_num_threads(1)", False: "the whole process on one core, taskset -c 0 python ..."}
+"""What makes a step use one thread, on PyTorch and elsewhere: what was measured."""
 
 Rule = Callable[[Case, Accounts], Finding | None]
 
@@ -60,7 +62,7 @@ def threads(case: Case, accounts: Accounts) -> Finding | None:
             f" {seconds_text(probe.usual_seconds_per_step)} with {many}",
             HIGH,
             f"measured with one thread, {probe.steps} steps, beside as many usual ones",
-            "one thread: torch.set_num_threads(1), or taskset -c 0 for the whole process",
+            f"one thread: {_ONE_THREAD[case.measured.backend in ('torch', 'pytorch')]}",
             case.epoch - seconds,
         ),
         accounts.share_of(seconds, (OVERHEAD, KERNELS, MEMORY)),
