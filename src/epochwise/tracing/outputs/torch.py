@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-_GROUPED_PRODUCT = getattr(torch.ops.aten._grouped_mm, "default", None)
+_GROUPED_PRODUCT = getattr(getattr(torch.ops.aten, "_grouped_mm", None), "default", None)  # older versions have none
 _ON_CPU_ONLY = (torch.float32, torch.float16)
 _MATRIX = 2
 _DEPENDS_ON_DATA = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.inplace_view}
