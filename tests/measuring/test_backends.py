@@ -72,3 +72,41 @@ def test_a_comparison_adds_up_on(backend: str, tmp_path: Path, kept_machine: dic
         assert abs(unattributed["share"]) < 0.1
         assert model["measurement"]["profile"]["steps"] > 0
         assert model["counts"]["uncounted"] == []
+
+
+READ_BY_SEVERAL = """
+import keras
+from keras import layers
+
+def model(input_shape, output_shape):
+    images = keras.Input(input_shape)
+    x = layers.Conv2D(64, 1)(images)
+    x = layers.Add()([layers.Activation(kind)(x) for kind in ("relu", "tanh", "elu", "sigmoid")])
+    x = layers.Conv2D(1024, 3)(layers.MaxPooling2D(4)(x))
+    return keras.Model(images, layers.Dense(output_shape)(layers.Flatten()(x)))
+"""
+
+EXPLAINED = """
+import sys
+from epochwise.explaining.explain import explain_named
+from epochwise.explaining.loads import loads_for
+from epochwise.subjects.datasets import DataSpec
+
+file, backend = sys.argv[1:]
+(load,) = loads_for([file + ":model"], DataSpec("random", (12, 12, 1), 5, samples=960), backend=backend, batch_size=32, seed=0)
+print(explain_named(load, 1.5).to_json())
+"""
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    "backend", [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("tensorflow", "jax", "torch")]
+)
+def test_sums_of_gradients_belong_to_layers_on(backend: str, tmp_path: Path, kept_machine: dict[str, str]) -> None:
+    """Where several layers read a tensor, and where a gradient is copied to its weight, frameworks tell of no layer."""
+    (tmp_path / "user.py").write_text(READ_BY_SEVERAL)
+    command = [sys.executable, "-c", EXPLAINED, str(tmp_path / "user.py"), backend]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=kept_machine)
+    assert done.returncode == 0, done.stderr
+    model = json.loads(done.stdout)["model"]
+    assert abs(next(part["share"] for part in model["where"] if part["name"] == "unattributed")) < 0.01

@@ -216,23 +216,35 @@ class TensorFlowRuntime:
         return tuple(tf.function(self._model.train_step).get_concrete_function(specs).graph.get_operations())
 
     @functools.cached_property
-    def _gradient_calls(self) -> dict[str, Place]:
-        """Layers of the calls that compute gradients of calls, by name: TensorFlow puts them into no scope.
+    def _without_scope(self) -> dict[str, Place]:
+        """Layers of what TensorFlow puts into no scope in the backward pass, by name.
 
-        Such a call is given what the call that it belongs to has kept.
+        The call that computes the gradient of a call is given what that has kept, and belongs to its layer. A sum of gradients,
+        of a tensor that several layers read, belongs to the layer that gave the first, as it is counted.
         """
-        found = {}
+        found: dict[str, Place] = {}
+
+        def place(operation: Any) -> Place:
+            scoped = self._places.of(operation.name, backward=True)
+            return scoped if scoped[0] is not None else found.get(operation.name, scoped)
+
         for operation in self._graph:
-            if operation.type in CALLS and self._places.of(operation.name, backward=True)[0] is None:
-                makers = {tensor.op.name for tensor in operation.inputs if tensor.op.type in CALLS}
-                layers = {self._places.of(name, backward=True) for name in makers}
-                if len(layers) == 1:
-                    found[operation.name] = layers.pop()
+            if place(operation)[0] is None:
+                makers = [tensor.op for tensor in operation.inputs]
+                if operation.type in CALLS:
+                    makers = [maker for maker in makers if maker.type in CALLS]
+                elif operation.type == "AddN":
+                    makers = makers[:1]
+                else:
+                    continue
+                places = set(map(place, makers))
+                if len(places) == 1:
+                    found[operation.name] = places.pop()
         return found
 
     def _place_of_node(self, node: str) -> Place:
         place = self._places.of(node, backward=GRADIENT_SCOPE in node)
-        return place if place[0] is not None else self._gradient_calls.get(node.rpartition("/")[2], place)
+        return place if place[0] is not None else self._without_scope.get(node.rpartition("/")[2], place)
 
     @functools.cached_property
     def _shares_of_instruction(self) -> dict[str, Shares]:

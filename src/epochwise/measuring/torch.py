@@ -40,6 +40,7 @@ INPUT_LOOP = "enumerate(DataLoader)"
 COMPUTE_THEMSELVES = ("aten::mkldnn_convolution", "aten::convolution_backward", "aten::_nnpack_spatial_convolution")
 """Registered as made of other operations, though they hand their work to a library themselves."""
 BACKWARD = "autograd::engine::evaluate_function"
+ADDING_UP = "torch::autograd::AccumulateGrad"
 UPDATE = "Optimizer.step"
 NANOSECONDS_PER_MICROSECOND = 1e3
 HOOKS_SEEN = ".*when there are global hooks on modules"
@@ -223,9 +224,9 @@ def module_layers(module: torch.nn.Module, loss: ScopedLoss, recorder: LayerReco
 def _read_events(events: list[Any], places: Places, compiled: CompiledKernels) -> tuple[list[KernelEvent], list[HostSpan]]:
     """Every kernel in a recording (an accelerator's own if there is one), and the stays of the host."""
     ancestry = {id(event): [event.name, *(ancestor.name for ancestor in _ancestors(event))] for event in events}
-    forward_scopes = _scopes_by_sequence(events, ancestry)
+    forward = _ForwardScopes(events, ancestry)
     host = [event for event in events if event.device_type == torch.autograd.DeviceType.CPU]
-    spans = [span for event in host for span in _span(event, forward_scopes, places)]
+    spans = [span for event in host for span in _span(event, forward, places)]
     on_device = [event for event in events if event.device_type != torch.autograd.DeviceType.CPU]
     if on_device:
         return [KernelEvent(*_interval(event), event.name) for event in on_device], spans
@@ -238,7 +239,7 @@ def _read_events(events: list[Any], places: Places, compiled: CompiledKernels) -
             continue
         if any(name.startswith((INPUT_LOOP, SPAN)) for name in names):
             continue
-        shares = _told(event, told) or ((_place(event, names, forward_scopes, places), 1.0),)
+        shares = _told(event, told) or ((_place(event, names, forward, places), 1.0),)
         name = match[1] if (match := FUSED.match(event.name)) else event.name
         for number, (start, end) in enumerate(_own_time(event)):
             found += pieces(start, end, name, shares, calls=int(number == 0))
@@ -250,7 +251,7 @@ def _told(event: Any, told: dict[int, Shares]) -> Shares:
     return next((told[id(each)] for each in (event, *_ancestors(event)) if id(each) in told), ())
 
 
-def _span(event: Any, forward_scopes: dict[int, str], places: Places) -> Iterator[HostSpan]:
+def _span(event: Any, forward: _ForwardScopes, places: Places) -> Iterator[HostSpan]:
     """Where the host is while an event lasts, if the event tells."""
     if event.name.startswith(SPAN):
         yield HostSpan(*_interval(event), event.name.removeprefix(SPAN))
@@ -259,27 +260,52 @@ def _span(event: Any, forward_scopes: dict[int, str], places: Places) -> Iterato
     elif SCOPE.fullmatch(event.name):
         yield HostSpan(*_interval(event), DISPATCH, *places.of(event.name, backward=False))
     elif event.name.startswith(BACKWARD):
-        yield HostSpan(*_interval(event), DISPATCH, *places.of(forward_scopes.get(event.sequence_nr, ""), backward=True))
+        yield HostSpan(*_interval(event), DISPATCH, *places.of(forward.of(event), backward=True))
     elif event.name.startswith(UPDATE):
         yield HostSpan(*_interval(event), DISPATCH, OPTIMIZER, "update")
 
 
-def _scopes_by_sequence(events: list[Any], ancestry: dict[int, list[str]]) -> dict[int, str]:
-    """The layer scope in which the operation with each number of autograd's sequence was called forward."""
-    scopes: dict[int, str] = {}
-    for event in events:
-        if event.sequence_nr >= 0 and not _in_backward(ancestry[id(event)]):
-            scope = next((name for name in ancestry[id(event)] if SCOPE.fullmatch(name)), None)
-            if scope is not None:
-                scopes[event.sequence_nr] = scope
-    return scopes
+class _ForwardScopes:
+    """The layer scopes in which was called forward what the backward pass differentiates.
+
+    A node of the backward pass carries the number in autograd's sequence of what it differentiates. The node that adds a
+    gradient to that of its weight, or copies it there, has none: autograd runs it right after the node that gave the gradient.
+
+    Args:
+        events: of a recording.
+        ancestry: the names of each event and of those around it, by its ``id``.
+    """
+
+    def __init__(self, events: list[Any], ancestry: dict[int, list[str]]) -> None:
+        self._by_number: dict[int, str] = {}
+        for event in events:
+            if event.sequence_nr >= 0 and not _in_backward(ancestry[id(event)]):
+                scope = next((name for name in ancestry[id(event)] if SCOPE.fullmatch(name)), None)
+                if scope is not None:
+                    self._by_number[event.sequence_nr] = scope
+        self._of_sum: dict[int, str] = {}
+        latest: dict[int, str] = {}  # by thread
+        nodes = (event for event in events if event.name.startswith(BACKWARD))
+        for event in sorted(nodes, key=lambda event: event.time_range.start):
+            if event.name.endswith(ADDING_UP):
+                self._of_sum[id(event)] = latest.get(event.thread, "")
+            else:
+                latest[event.thread] = self.of(event)
+
+    def of(self, event: Any) -> str:
+        """The scope for an event of the backward pass; empty if it is not known."""
+        for each in (event, *_ancestors(event)):
+            if id(each) in self._of_sum:
+                return self._of_sum[id(each)]
+            if each.sequence_nr >= 0:
+                return self._by_number.get(each.sequence_nr, "")
+        return ""
 
 
-def _place(event: Any, names: list[str], forward_scopes: dict[int, str], places: Places) -> Place:
-    """Layer and phase of an operation; the backward pass is told by the sequence number of what it differentiates."""
+def _place(event: Any, names: list[str], forward: _ForwardScopes, places: Places) -> Place:
+    """Layer and phase of an operation."""
     if _in_backward(names):
-        numbers = (ancestor.sequence_nr for ancestor in [event, *_ancestors(event)] if ancestor.sequence_nr >= 0)
-        return places.of(forward_scopes.get(next(numbers, -1), ""), backward=True)
+        return places.of(forward.of(event), backward=True)
     if any(name.startswith(UPDATE) for name in names):
         return OPTIMIZER, "update"
     scope = next((name for name in names if SCOPE.fullmatch(name)), "")
