@@ -1,7 +1,12 @@
-"""Keras models whose epoch is taken apart: ResNet-50 for small images, and a small transformer."""
+"""Keras models whose epoch is taken apart: ResNet-50 for small images, a small transformer, and the question's two models.
+
+``eager_`` ones run operation by operation, ``xla_`` ones are compiled, where TensorFlow would make a graph.
+"""
 
 import keras
 from keras import layers
+
+from epochwise.subjects import question
 
 WORDS, LENGTH, WIDTH, HEADS, BLOCKS = 2000, 64, 64, 4, 2
 
@@ -21,3 +26,63 @@ def transformer(input_shape, output_shape):
         x = layers.LayerNormalization()(layers.Add()([x, inner]))
     x = layers.GlobalAveragePooling1D()(x)
     return keras.Model(words, layers.Dense(output_shape, activation="softmax")(x))
+
+
+def mlp(input_shape, output_shape):
+    """The question's MLP."""
+    return question.build_model_seq(input_shape, output_shape)
+
+
+def cnn(input_shape, output_shape):
+    """The question's CNN."""
+    return question.build_model_cnn(input_shape, output_shape)
+
+
+def _eager(model):
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
+    return model
+
+
+def _xla(model):
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=True)
+    return model
+
+
+def eager_mlp(input_shape, output_shape):
+    """Operation by operation."""
+    return _eager(mlp(input_shape, output_shape))
+
+
+def eager_cnn(input_shape, output_shape):
+    """Operation by operation."""
+    return _eager(cnn(input_shape, output_shape))
+
+
+def eager_resnet50(input_shape, output_shape):
+    """Operation by operation."""
+    return _eager(resnet50(input_shape, output_shape))
+
+
+def eager_transformer(input_shape, output_shape):
+    """Operation by operation."""
+    return _eager(transformer(input_shape, output_shape))
+
+
+def xla_mlp(input_shape, output_shape):
+    """Compiled."""
+    return _xla(mlp(input_shape, output_shape))
+
+
+def xla_cnn(input_shape, output_shape):
+    """Compiled."""
+    return _xla(cnn(input_shape, output_shape))
+
+
+def xla_resnet50(input_shape, output_shape):
+    """Compiled."""
+    return _xla(resnet50(input_shape, output_shape))
+
+
+def xla_transformer(input_shape, output_shape):
+    """Compiled."""
+    return _xla(transformer(input_shape, output_shape))

@@ -2,9 +2,9 @@
 
     python benchmarks/attribution/run.py --resume benchmarks/results/DATE-attribution.json
 
-The question's two models, ResNet-50 and a small transformer, on Keras with each backend and in plain PyTorch, eager and
-compiled.
-Each is explained twice, in runs of their own. With ``--resume`` the record grows, and what it has is not run again.
+The question's two models, ResNet-50 and a small transformer, on Keras with each backend (TensorFlow also operation by
+operation, and compiled by XLA) and in plain PyTorch, eager and compiled. Each is explained twice, in runs of their own. With
+``--resume`` the record grows, and what it has is not run again.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from epochwise.machines.host import host
 from epochwise.subjects.datasets import DataSpec
 
 HERE = Path(__file__).parent
-KERAS = ("tensorflow", "jax", "torch")
-PLAIN = {"pytorch": "", "torch.compile": "compiled_"}
+ON = {
+    "tensorflow": ("keras_models.py:", "tensorflow"),
+    "tf-eager": ("keras_models.py:eager_", "tensorflow"),
+    "tf-xla": ("keras_models.py:xla_", "tensorflow"),
+    "jax": ("keras_models.py:", "jax"),
+    "torch": ("keras_models.py:", "torch"),
+    "pytorch": ("torch_models.py:", "torch"),
+    "torch.compile": ("torch_models.py:compiled_", "torch"),
+}
+"""Beginning of MODEL, and the backend."""
 MODELS = {"mlp": ("digits", 32), "cnn": ("digits", 32), "resnet50": ("pictures", 4), "transformer": ("words", 32)}
-QUESTION = {"mlp": "build_model_seq", "cnn": "build_model_cnn"}
 ROUNDS = 2
 TOOLS = ("epochwise", "keras", "tensorflow-cpu", "jax", "torch")
-
-
-def string_of(model: str, on: str) -> str:
-    """MODEL, as the command line takes it."""
-    if on in PLAIN:
-        return f"{HERE / 'torch_models.py'}:{PLAIN[on]}{model}"
-    return f"epochwise.subjects.question:{QUESTION[model]}" if model in QUESTION else f"{HERE / 'keras_models.py'}:{model}"
 
 
 def run(model: str, on: str, seconds: float) -> dict[str, Any]:
     """Explain one model."""
     data, batch = MODELS[model]
     spec = DataSpec(f"{HERE / 'data.py'}:{data}")
-    backend = on if on in KERAS else "torch"
-    (load,) = loads_for([string_of(model, on)], spec, backend=backend, batch_size=batch, seed=0)
+    named, backend = ON[on]
+    (load,) = loads_for([f"{HERE / named}{model}"], spec, backend=backend, batch_size=batch, seed=0)
     row: dict[str, Any] = {"model": model, "on": on, "batch_size": batch}
     try:
         result = explain_named(load, seconds)
@@ -83,7 +83,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Run what is missing, and print all."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--on", nargs="+", default=[*KERAS, *PLAIN])
+    parser.add_argument("--on", nargs="+", choices=ON, default=list(ON))
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--seconds", type=float, default=6.0, help="to measure each for (6)")
     parser.add_argument("--resume", type=Path, help="record that grows; what it has already is not run again")

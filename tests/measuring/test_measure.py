@@ -180,6 +180,16 @@ def test_turns_that_stall_are_said_and_left_out(clock: Clock) -> None:
     assert not any("stalled" in note for note in first.notes)
 
 
+@pytest.mark.parametrize(("turn", "stall", "seen"), [(0.02, 6.5, 2), (6.5, 0.0, 3), (0.02, 0.0, 1)])
+def test_one_long_turn_is_not_believed(clock: Clock, turn: float, stall: float, seen: int) -> None:
+    """Where all hangs on one long turn, another is looked at; one that takes as long every time stays."""
+    player = Simulated(clock, "cnn", 0.12, 100, turn=turn)
+    player.stalls = {1: stall}
+    (model,) = run(player, seconds=12.0).measurement.models
+    assert len(model.turns) == seen
+    assert model.epoch_seconds.median == pytest.approx(100 * 0.12 + turn)
+
+
 @pytest.mark.parametrize(
     ("step", "steps_per_epoch", "seconds", "pairs", "steps"),
     [

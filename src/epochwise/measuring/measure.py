@@ -145,6 +145,7 @@ class _Schedule:
             self._load_names = others.names()
         self._profile()
         self._probe()
+        self._look_at_doubtful_turns()
 
     def _own_seconds(self) -> float:
         """Processor time of this process and its workers."""
@@ -208,6 +209,16 @@ class _Schedule:
                 made = probe(track, name, condition, found, PROBE_SHARE * self.seconds)
                 if made is not None:
                     track.probes.append(made)
+
+    def _look_at_doubtful_turns(self) -> None:
+        """Train to the end of the epoch once more, or twice, where a long turn was seen and it might be a stall.
+
+        That a turn was seen at all means that an epoch takes not much longer than the budget.
+        """
+        for track in self.tracks:
+            while track.turn_is_doubtful:
+                self._progress(self.seconds, self.seconds, f"another turn between epochs of {track.player.name}")
+                track.turn()
 
     def measured(self) -> Measured:
         loaded = [track.loaded for track in self.tracks]

@@ -36,6 +36,8 @@ MADE_AHEAD = 0.75
 """Of a steady step: steps after a pause that take less did not wait for their batches, which were made in it."""
 LEAD_IN_SHARE = 0.05
 LONGEST_LEAD_IN = 20
+TURNS_TO_BE_SURE = 3
+"""So many turns do not all stall, where one does now and then."""
 STALL_SHARE = 0.05
 """Of an epoch: a turn that exceeds the usual one by more is said to have stalled."""
 
@@ -250,12 +252,23 @@ class Track:
             for key, shares in found.items()
             if self.whole_epochs or not key[1]
         ]
-        if self.whole_epochs or self.turn_seconds is None:
-            return tuple(usual)
+        return tuple(usual) if self.whole_epochs else (*usual, *self._usual_turn())
+
+    def _usual_turn(self) -> tuple[HostTime, ...]:
+        """Where the loop's thread was in a usual turn; nothing if none was seen."""
+        if self.turn_seconds is None:
+            return ()
         number = self.turns.index(self.turn_seconds)
         told = [time_ for time_ in self.turn_hosts[number] if time_.in_turn and time_.place != TURN]
         rest = self.turn_seconds - math.fsum(time_.seconds for time_ in told)
-        return (*usual, *told, HostTime(TURN, True, max(0.0, rest)))
+        return (*told, HostTime(TURN, True, max(0.0, rest)))
+
+    @property
+    def turn_is_doubtful(self) -> bool:
+        """Whether the usual turn might be one that stalled: it took long, for no reason that was seen, and there are few."""
+        rest = math.fsum(time_.seconds for time_ in self._usual_turn() if time_.place == TURN)
+        few = not self.whole_epochs and len(self.turns) < TURNS_TO_BE_SURE
+        return few and rest > STALL_SHARE * self.steps_per_epoch * self.step_seconds
 
     def course(self, others: Sequence[Sequence[float]]) -> Course:
         """What was seen block by block, and step times of the models measured in turn with it."""
