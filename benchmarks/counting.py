@@ -38,7 +38,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from epochwise.counting import count
 
-IMAGE_BATCH, TEXT_BATCH, TOKENS = 2, 2, 128
+TOKENS = 128
+TASKS = (("training", "meta", 2), ("forward", "cpu", 2), ("forward", "cpu", 32))
+"""What is counted, where, and the samples of a batch. Counters that run the model take longer for a larger one."""
 TOOLS = ("epochwise", "torch", "transformers", "fvcore", "torchinfo")
 
 
@@ -56,19 +58,19 @@ class Logits(torch.nn.Module):
         return logits
 
 
-def images(device: str) -> dict[str, torch.Tensor]:
+def images(device: str, samples: int) -> dict[str, torch.Tensor]:
     """A batch of images with labels."""
-    pixels = torch.zeros(IMAGE_BATCH, 3, 224, 224, device=device)
-    return {"pixel_values": pixels, "labels": torch.zeros(IMAGE_BATCH, dtype=torch.long, device=device)}
+    pixels = torch.zeros(samples, 3, 224, 224, device=device)
+    return {"pixel_values": pixels, "labels": torch.zeros(samples, dtype=torch.long, device=device)}
 
 
-def texts(device: str) -> dict[str, torch.Tensor]:
+def texts(device: str, samples: int) -> dict[str, torch.Tensor]:
     """A batch of tokens, to be predicted themselves."""
-    tokens = torch.zeros(TEXT_BATCH, TOKENS, dtype=torch.long, device=device)
+    tokens = torch.zeros(samples, TOKENS, dtype=torch.long, device=device)
     return {"input_ids": tokens, "labels": tokens}
 
 
-MODELS: dict[str, tuple[Callable[[], Any], Callable[[str], dict[str, torch.Tensor]]]] = {
+MODELS: dict[str, tuple[Callable[[], Any], Callable[[str, int], dict[str, torch.Tensor]]]] = {
     "ResNet-50": (lambda: transformers.ResNetForImageClassification(transformers.ResNetConfig()), images),
     "ViT-B/16": (lambda: transformers.ViTForImageClassification(transformers.ViTConfig()), images),
     "GPT-2": (lambda: transformers.GPT2LMHeadModel(transformers.GPT2Config()), texts),
@@ -143,17 +145,18 @@ def main() -> None:
     logging.disable(logging.WARNING)
 
     results = json.loads(options.json.read_text())["results"] if options.json and options.json.exists() else []
-    print(f"{'':<11}{'':<11}{'counter':<17}{'median':>9}{'ratio':>8}{'MACs':>20}")
+    print(f"{'':<11}{'':<10}{'of':<5}{'counter':<16}{'median':>9}{'ratio':>8}{'MACs':>20}")
     for name in options.models:
         make, batch = MODELS[name]
-        for task, device, counters in (("training", "meta", training), ("forward", "cpu", forward)):
+        for task, device, samples in TASKS:
             with torch.device(device):
                 model = make()
-            table = timed(counters(model, batch(device)), options.rounds)
-            results.append({"model": name, "task": task, "device": device, "counters": table})
+            counters = training if task == "training" else forward
+            table = timed(counters(model, batch(device, samples)), options.rounds)
+            results.append({"model": name, "task": task, "device": device, "batch_size": samples, "counters": table})
             for row in table:
                 figures = f"{row['median_seconds']:>8.3f}s{row['ratio']:>8.2f}{row['macs']:>20,}"
-                print(f"{name:<11}{task:<11}{row['counter']:<17}{figures}", flush=True)
+                print(f"{name:<11}{task:<10}{samples:<5}{row['counter']:<16}{figures}", flush=True)
     if options.json:
         record = {
             "schema": "epochwise-benchmark/counting/1",

@@ -27,7 +27,9 @@ import numpy as np
 from epochwise.machines.host import host
 from epochwise.measuring.statistics import paired_ratio
 
-SAMPLES, BATCH, EPOCHS = 6400, 32, 3
+SAMPLES, BATCH = 6400, 32
+EPOCHS = {"cnn": 5, "seq": 30}
+"""Of each turn, of which the first is not counted: so many that a loop is watched for seconds, as in a training."""
 STEPS = SAMPLES // BATCH
 Epochs = Callable[[bool], list[float]]
 """Trains some epochs, watched or not, and gives the seconds of each but the first."""
@@ -60,7 +62,7 @@ def keras_loop(model_name: str) -> Epochs:
     def epochs(watched: bool) -> list[float]:
         times = Times()
         explain = [epochwise.callbacks.Explain(profile=False, verbose=False)] if watched else []
-        model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[*explain, times])
+        model.fit(x, y, batch_size=BATCH, epochs=EPOCHS[model_name], verbose=0, callbacks=[*explain, times])
         return times.seconds[1:]
 
     return epochs
@@ -96,14 +98,14 @@ def pytorch_loop(model_name: str) -> Epochs:
     def epochs(watched: bool) -> list[float]:
         seconds = []
         if not watched:
-            for _ in range(EPOCHS):
+            for _ in range(EPOCHS[model_name]):
                 began = time.perf_counter()
                 for batch in loader:
                     step(batch)
                 seconds.append(time.perf_counter() - began)
             return seconds[1:]
         with epochwise.watch(name="loop", steps_per_epoch=STEPS, profile=False, verbose=False) as watch:
-            for _ in range(EPOCHS):
+            for _ in range(EPOCHS[model_name]):
                 began = time.perf_counter()
                 for batch in watch.batches(loader):
                     step(batch)
@@ -115,12 +117,11 @@ def pytorch_loop(model_name: str) -> Epochs:
 
 
 def jax_loop(model_name: str) -> Epochs:
-    """A plain loop of JAX over a dense network; ``model_name`` is not looked at."""
+    """A plain loop of JAX over a dense network; ``model_name`` says for how many epochs."""
     import jax
 
     import epochwise
 
-    del model_name
     x, y = arrays()
     rows = x.reshape(SAMPLES, -1)
     sizes = (784, 64, 64, 10)
@@ -143,7 +144,7 @@ def jax_loop(model_name: str) -> Epochs:
     def epochs(watched: bool) -> list[float]:
         weights, seconds = start, []
         if not watched:
-            for _ in range(EPOCHS):
+            for _ in range(EPOCHS[model_name]):
                 began = time.perf_counter()
                 for batch in batches():
                     weights, loss = step(weights, *batch)
@@ -151,7 +152,7 @@ def jax_loop(model_name: str) -> Epochs:
                 seconds.append(time.perf_counter() - began)
             return seconds[1:]
         with epochwise.watch(name="loop", steps_per_epoch=STEPS, profile=False, verbose=False) as watch:
-            for _ in range(EPOCHS):
+            for _ in range(EPOCHS[model_name]):
                 began = time.perf_counter()
                 for batch in watch.batches(batches()):
                     weights, loss = step(weights, *batch)

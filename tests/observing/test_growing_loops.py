@@ -55,7 +55,7 @@ def test_a_list_that_is_walked_in_each_step() -> None:
             loss = model(torch.rand(32, 64)).square().mean()
             loss.backward()
             optimizer.step()
-            kept.extend([float(loss)] * 10)
+            kept.extend([loss.item()] * 10)
             assert sum(kept) > 0
             watched.step()
     growth = watched.explanation.model.measurement.growth
