@@ -3,8 +3,9 @@
     KERAS_BACKEND=jax python benchmarks/observing.py --loop keras --resume benchmarks/results/DATE-observing.json
     python benchmarks/observing.py --loop pytorch --resume benchmarks/results/DATE-observing.json
 
-Epochs without and with it take turns, A B A B, in one process. The ratio is that of the median epochs, with a 95 % interval
-by the paired bootstrap. The loop is one of Keras (on the backend of ``KERAS_BACKEND``), of PyTorch, or of JAX, and trains the
+Trainings of some seconds without and with it take turns, A B A B, in one process. Of each the mean epoch counts, the first
+one left out, so that what is done in few epochs counts too. The ratio is that of the medians over the turns, with a 95 %
+interval by the paired bootstrap. The loop is one of Keras (on the backend of ``KERAS_BACKEND``), of PyTorch, or of JAX, and trains the
 question's CNN or, for very short steps, its MLP. With ``--resume`` the record grows.
 """
 
@@ -15,6 +16,7 @@ import datetime
 import importlib.metadata
 import itertools
 import json
+import math
 import os
 import platform
 import time
@@ -28,11 +30,12 @@ from epochwise.machines.host import host
 from epochwise.measuring.statistics import paired_ratio
 
 SAMPLES, BATCH = 6400, 32
-EPOCHS = {"cnn": 5, "seq": 30}
-"""Of each turn, of which the first is not counted: so many that a loop is watched for seconds, as in a training."""
+TURN_SECONDS = 4.0
+FEWEST_EPOCHS = 4
+"""Of a turn, of which the first is not counted."""
 STEPS = SAMPLES // BATCH
-Epochs = Callable[[bool], list[float]]
-"""Trains some epochs, watched or not, and gives the seconds of each but the first."""
+Epochs = Callable[[int, bool], list[float]]
+"""Trains so many epochs, watched or not, and gives the seconds of each but the first."""
 
 
 def arrays() -> tuple[Any, Any]:
@@ -59,10 +62,10 @@ def keras_loop(model_name: str) -> Epochs:
     model = getattr(question, f"build_model_{model_name}")((28, 28, 1), 10)
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
 
-    def epochs(watched: bool) -> list[float]:
+    def epochs(number: int, watched: bool) -> list[float]:
         times = Times()
         explain = [epochwise.callbacks.Explain(profile=False, verbose=False)] if watched else []
-        model.fit(x, y, batch_size=BATCH, epochs=EPOCHS[model_name], verbose=0, callbacks=[*explain, times])
+        model.fit(x, y, batch_size=BATCH, epochs=number, verbose=0, callbacks=[*explain, times])
         return times.seconds[1:]
 
     return epochs
@@ -95,17 +98,17 @@ def pytorch_loop(model_name: str) -> Epochs:
         nn.functional.cross_entropy(model(batch[0]), batch[1]).backward()
         optimizer.step()
 
-    def epochs(watched: bool) -> list[float]:
+    def epochs(number: int, watched: bool) -> list[float]:
         seconds = []
         if not watched:
-            for _ in range(EPOCHS[model_name]):
+            for _ in range(number):
                 began = time.perf_counter()
                 for batch in loader:
                     step(batch)
                 seconds.append(time.perf_counter() - began)
             return seconds[1:]
         with epochwise.watch(name="loop", steps_per_epoch=STEPS, profile=False, verbose=False) as watch:
-            for _ in range(EPOCHS[model_name]):
+            for _ in range(number):
                 began = time.perf_counter()
                 for batch in watch.batches(loader):
                     step(batch)
@@ -117,7 +120,7 @@ def pytorch_loop(model_name: str) -> Epochs:
 
 
 def jax_loop(model_name: str) -> Epochs:
-    """A plain loop of JAX over a dense network; ``model_name`` says for how many epochs."""
+    """A plain loop of JAX over a dense network, whatever ``model_name`` says."""
     import jax
 
     import epochwise
@@ -141,10 +144,10 @@ def jax_loop(model_name: str) -> Epochs:
     def batches() -> Any:
         return ((rows[place : place + BATCH], y[place : place + BATCH]) for place in range(0, SAMPLES, BATCH))
 
-    def epochs(watched: bool) -> list[float]:
+    def epochs(number: int, watched: bool) -> list[float]:
         weights, seconds = start, []
         if not watched:
-            for _ in range(EPOCHS[model_name]):
+            for _ in range(number):
                 began = time.perf_counter()
                 for batch in batches():
                     weights, loss = step(weights, *batch)
@@ -152,7 +155,7 @@ def jax_loop(model_name: str) -> Epochs:
                 seconds.append(time.perf_counter() - began)
             return seconds[1:]
         with epochwise.watch(name="loop", steps_per_epoch=STEPS, profile=False, verbose=False) as watch:
-            for _ in range(EPOCHS[model_name]):
+            for _ in range(number):
                 began = time.perf_counter()
                 for batch in watch.batches(batches()):
                     weights, loss = step(weights, *batch)
@@ -172,18 +175,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--loop", choices=LOOPS, required=True)
     parser.add_argument("--model", choices=("cnn", "seq"), default="cnn")
-    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--seconds", type=float, default=80.0)
     parser.add_argument("--resume", type=Path, help="record that grows")
     asked = parser.parse_args()
     epochs = LOOPS[asked.loop](asked.model)
-    epochs(False)
-    epochs(True)
+    epochs(FEWEST_EPOCHS, False)
+    epochs(FEWEST_EPOCHS, True)
+    number = max(FEWEST_EPOCHS, math.ceil(TURN_SECONDS / np.median(epochs(FEWEST_EPOCHS, False))))
     plain: list[float] = []
     watched: list[float] = []
     until = time.perf_counter() + asked.seconds
     while time.perf_counter() < until:
-        plain += epochs(False)
-        watched += epochs(True)
+        plain.append(float(np.mean(epochs(number, False))))
+        watched.append(float(np.mean(epochs(number, True))))
     ratio = paired_ratio(plain, watched)
     backend = os.environ.get("KERAS_BACKEND", "tensorflow") if asked.loop == "keras" else asked.loop
     row = {
@@ -191,6 +195,7 @@ def main() -> None:
         "backend": backend,
         "model": asked.model,
         "steps_per_epoch": STEPS,
+        "epochs": number,
         "plain_seconds": plain,
         "watched_seconds": watched,
         "cost": [ratio.median - 1, ratio.low - 1, ratio.high - 1],

@@ -13,6 +13,8 @@ import pytest
 
 import epochwise
 from epochwise.errors import UsageError
+from epochwise.measuring.track import block_that_fits
+from epochwise.observing.observer import FIRST_BLOCKS
 from epochwise.observing.watching import Watch
 
 torch = pytest.importorskip("torch")
@@ -77,6 +79,37 @@ def test_a_loop_without_the_step_line_is_told() -> None:
     with pytest.raises(UsageError, match=r"never called w\.step\(\)") as refused:
         watched.explanation  # noqa: B018 - looking it up is the point
     assert "w.step()" in refused.value.remedy
+
+
+WITHOUT_KERAS = """
+import sys, torch, epochwise
+model = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 1))
+features, labels = torch.rand(8, 16), torch.rand(8, 1)
+with epochwise.watch(model, x=features, y=labels, steps_per_epoch=50, verbose=False) as watched:
+    for _ in range(500):
+        torch.nn.functional.mse_loss(model(features), labels).backward()
+        watched.step()
+assert watched.explanation.model.counts.parameters.total == 16 * 32 + 32 + 33
+print(sorted({"keras", "tensorflow", "jax"} & set(sys.modules)))
+"""
+
+
+def test_a_program_without_keras_stays_one() -> None:
+    """A loop of PyTorch is watched, profiled and counted without the seconds that it takes to import Keras and a backend."""
+    run = subprocess.run([sys.executable, "-c", WITHOUT_KERAS], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
+
+
+def test_short_epochs_are_left_alone_most_of_the_time() -> None:
+    """To hold the loop costs a millisecond, which an epoch of a hundredth of a second would feel."""
+    epochs = 200
+    with epochwise.watch(steps_per_epoch=50, profile=False, verbose=False) as watched:
+        for _ in range(epochs * 50):
+            time.sleep(0.0002)
+            watched.step()
+    blocks = watched.explanation.model.measurement.blocks
+    assert FIRST_BLOCKS + 2 < len(blocks) < epochs / 5
+    assert {block.steps for block in blocks} == {block_that_fits(50)}
 
 
 def test_an_error_in_the_loop_is_the_users() -> None:

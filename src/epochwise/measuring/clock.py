@@ -62,6 +62,17 @@ class HostClock:
         """The thread is in this place while the context is open; inside another one, it stays the other's."""
         return _Stay(self, place)
 
+    def add(self, place: str, seconds: float) -> None:
+        """The thread was in this place until now, for so long, and told of no other stay meanwhile.
+
+        It is a cheaper :meth:`stay`, for the loops with the shortest steps; a profile does not see it.
+        """
+        if not self._stack:
+            self._seconds[place, False] += seconds
+        elif self._stack == [TURN]:
+            self._seconds[place, True] += seconds
+            self._since += seconds
+
     def begin_turn(self) -> None:
         """The last step of an epoch has been computed; nothing happens inside another stay."""
         if not self._stack:

@@ -16,7 +16,7 @@ ALIKE = 0.5
 """What slows down by at least this part of it slows down alike."""
 LEAST_DENORMALS = 1e-3
 LEAST_MEMORY = 0.1
-"""Of the process, by which it grew."""
+"""Of the process, by which it grew from first to last quarter."""
 MEGABYTE = 1e6
 
 
@@ -65,7 +65,7 @@ def _why(course: Course, grown: float) -> tuple[str, str]:
     if pace is not None and pace >= ALIKE * grown:
         return "machine", f"a piece of work that is always the same takes {pace:.0%} longer too: it throttles, or others use it"
     resident = course.resident
-    if resident and resident[0] and resident[-1] >= (1 + LEAST_MEMORY) * resident[0]:
+    if resident and growth(resident).median >= LEAST_MEMORY:  # the profiler, which comes early, takes memory once
         grew = (resident[-1] - resident[0]) / MEGABYTE
         return (
             "memory",

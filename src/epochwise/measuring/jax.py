@@ -18,7 +18,8 @@ from epochwise.measuring.intervals import typical_step
 from epochwise.measuring.messages import Condition, ProfiledSteps
 from epochwise.measuring.places import Places, scope_name
 from epochwise.measuring.xplane import NOWHERE, WINDOW, Shares, TraceEvent, fused_note, read_events
-from epochwise.tracing.keras import StepHooks, intercept
+from epochwise.tracing.hooks import StepHooks
+from epochwise.tracing.keras import intercept
 from epochwise.tracing.recorder import LayerRecorder
 
 HOST_TRACER_LEVEL = 2

@@ -22,7 +22,7 @@ from epochwise.measuring.messages import Load, Loaded
 from epochwise.measuring.players import Player
 from epochwise.measuring.probes import PROBE_SHARE, conditions_for, probe
 from epochwise.measuring.statistics import FEWEST_FOR_INTERVAL, paired_ratio
-from epochwise.measuring.track import LEAD_IN_SHARE, LONGEST_LEAD_IN, Track, expect, record
+from epochwise.measuring.track import LEAD_IN_SHARE, Track, block_that_fits, expect, record
 from epochwise.measuring.workers import Worker
 
 
@@ -267,5 +267,4 @@ def _block_steps(track: Track, shortest: float, longest: float) -> int:
         return epoch
     steps = max(1, round(steps))
     blocks = max(1, round((epoch - 1) / (steps * (1 + LEAD_IN_SHARE))))
-    room = (epoch - 1) // blocks
-    return max(1, min(steps, room - min(LONGEST_LEAD_IN, math.ceil(room * LEAD_IN_SHARE))))
+    return min(steps, block_that_fits(epoch, blocks))

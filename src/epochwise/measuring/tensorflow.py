@@ -23,7 +23,8 @@ from epochwise.measuring.measurement import KernelTime
 from epochwise.measuring.messages import Condition, ProfiledSteps
 from epochwise.measuring.places import Places, backward_name, scope_name
 from epochwise.measuring.xplane import WINDOW, Place, Shares, TraceEvent, fused_note, read_events
-from epochwise.tracing.keras import StepHooks, intercept
+from epochwise.tracing.hooks import StepHooks
+from epochwise.tracing.keras import intercept
 from epochwise.tracing.recorder import LayerRecorder
 
 HOST_TRACER_LEVEL = 2

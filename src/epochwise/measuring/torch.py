@@ -15,6 +15,7 @@ import itertools
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from epochwise.measuring.messages import Condition, ProfiledSteps
 from epochwise.measuring.places import Places, scope_name
 from epochwise.measuring.xplane import SCOPE, Place, Shares, pieces
 from epochwise.subjects.arrays import Dataset
-from epochwise.tracing.keras import StepHooks, intercept
+from epochwise.tracing.hooks import StepHooks
 from epochwise.tracing.recorder import LOSS, OPTIMIZER, LayerRecorder
 
 Loss = Callable[[Any, Any], Any]
@@ -149,6 +150,7 @@ def keras_runtime(
 ) -> tuple[TorchRuntime, contextlib.AbstractContextManager[object]]:
     """The runtime for a Keras model, and what must be open while it trains: nothing, scopes come with the profiler."""
     del batch
+    intercept = import_module("epochwise.tracing.keras").intercept  # a program without Keras need not wait for it
     return TorchRuntime(model, lambda: intercept(model, recorder, ScopeHooks()), places), contextlib.nullcontext()
 
 

@@ -44,6 +44,12 @@ STALL_SHARE = 0.05
 Expected = TypeVar("Expected")
 
 
+def block_that_fits(steps_per_epoch: int, blocks: int = 1) -> int:
+    """Steps of a block of which so many fit an epoch, each with its lead-in, beside the two steps of the turns."""
+    room = (steps_per_epoch - 2) // blocks
+    return max(1, room - min(LONGEST_LEAD_IN, math.ceil(room * LEAD_IN_SHARE)))
+
+
 def expect(kind: type[Expected], reply: object) -> Expected:
     """The reply, known to be of this kind."""
     if not isinstance(reply, kind):
@@ -69,6 +75,7 @@ class Track:
         self.block_steps = 1
         self.steady_seconds = 0.0  # of a step that waits for its batch, where batches are made ahead in pauses
         self.longest_lead_in = 0
+        self.epochs_left_alone = 0  # before each turn that is timed
         self.blocks: list[Block] = []
         self.turns: list[float] = []
         self.hosts: list[tuple[HostTime, ...]] = []  # of each block
@@ -171,8 +178,8 @@ class Track:
             self.steady_seconds = self.step_seconds = steady
 
     def turn(self) -> None:
-        """Train to the end of the epoch and into the next; the turn between them is timed."""
-        paused = self.go(self.steps_per_epoch - 1 - self.next_step, 1)
+        """Train to the end of an epoch and into the next; the turn between them is timed."""
+        paused = self.go(self.left_in_epoch + self.epochs_left_alone * self.steps_per_epoch, 1)
         self.turns.append(max(0.0, paused.seconds - self.step_seconds))
         self.turn_hosts.append(paused.host)
 

@@ -6,6 +6,7 @@ beside it, which waits while the loop runs. The loop is held only where it waits
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -20,14 +21,18 @@ from epochwise.measuring.measure import PROFILE_ROUNDS
 from epochwise.measuring.measurement import Measurement
 from epochwise.measuring.messages import Go, Load, Loaded, Paused, Reply, Request, Start
 from epochwise.measuring.players import Player
-from epochwise.measuring.track import Track, record
+from epochwise.measuring.track import Track, block_that_fits, record
 from epochwise.measuring.worker import ConnectionChannel
 from epochwise.subjects.datasets import DataSpec
 
 BLOCK_SECONDS = 0.2
-BLOCKS_BEFORE_PROFILE = 5
+"""Of a block, and on the average from one hold of the loop to the next, which costs it about a millisecond."""
+FIRST_BLOCKS = 5
+"""Blocks before the profile, which follow each other as closely as they can."""
 PROFILED_SECONDS = 0.3
 FEWEST_PROFILED, MOST_PROFILED = 4, 40
+HOLDS_AN_EPOCH = 2
+"""Of a short one: after the block, and after the turn."""
 LOOK_INTO_AT = 16
 """Blocks after which the model is looked into for denormal weights; again after twice as many, and so on."""
 FOR_EVER = 1_000_000_000
@@ -136,14 +141,19 @@ class Observer:
         track.step_seconds = track.go(0, 1).seconds
         blocks = 0
         while True:
-            track.block_steps = max(1, min(round(BLOCK_SECONDS / track.step_seconds), track.steps_per_epoch - 2))
+            longest = block_that_fits(track.steps_per_epoch)
+            track.block_steps = max(1, min(round(BLOCK_SECONDS / track.step_seconds), longest))
             blocks += 1
             track.block(self._began, inspect=blocks >= LOOK_INTO_AT and blocks & (blocks - 1) == 0)
-            if self._profile and blocks >= BLOCKS_BEFORE_PROFILE and track.profiler_works and not track.profiles:
+            if blocks < FIRST_BLOCKS:
+                continue
+            if self._profile and track.profiler_works and not track.profiles:
                 steps = round(PROFILED_SECONDS / track.step_seconds)
                 for _ in range(PROFILE_ROUNDS):
                     if track.profiler_works:
-                        track.profile(max(FEWEST_PROFILED, min(MOST_PROFILED, steps, track.steps_per_epoch - 2)))
+                        track.profile(max(FEWEST_PROFILED, min(MOST_PROFILED, steps, longest)))
+            epoch_seconds = track.steps_per_epoch * track.step_seconds
+            track.epochs_left_alone = math.ceil(HOLDS_AN_EPOCH * BLOCK_SECONDS / epoch_seconds) - 1
 
     def end(self) -> None:
         """The loop is over."""

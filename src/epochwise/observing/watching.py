@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from types import TracebackType
@@ -141,8 +142,13 @@ class Watch:
         with clock.stay(INPUT):
             iterator = iter(loader)
         while True:
-            with clock.stay(INPUT):
+            if clock.annotate is None:
+                began = time.perf_counter()
                 batch = next(iterator, _END)
+                clock.add(INPUT, time.perf_counter() - began)
+            else:
+                with clock.stay(INPUT):
+                    batch = next(iterator, _END)
             if batch is _END:
                 return
             yield batch

@@ -26,7 +26,8 @@ from epochwise.errors import TracingError
 from epochwise.tracing.batches.jax import kept_apart
 from epochwise.tracing.calls.keras import patched
 from epochwise.tracing.graphs.jax import MARK, JaxprReader, Place, seen_in, variables_of
-from epochwise.tracing.keras import StepHooks, intercept, owner_of_weights, prepare, step_message, unchanged
+from epochwise.tracing.hooks import StepHooks
+from epochwise.tracing.keras import intercept, owner_of_weights, prepare, step_message, unchanged
 from epochwise.tracing.recorder import LayerRecorder, TraceBuilder
 from epochwise.tracing.trace import Trace
 
@@ -154,9 +155,6 @@ class _Hooks(StepHooks):
         with jax.named_scope(f"epochwise.{call}"), apart:
             yield
 
-    def is_tensor(self, candidate: object) -> bool:
-        return isinstance(candidate, jax.Array)
-
     def tensors_in(self, call: int, tensors: list[Any]) -> list[Any]:
         return [self._at_border(tensor, self.borders[call][0]) for tensor in tensors]
 
@@ -175,6 +173,8 @@ class _Hooks(StepHooks):
         return marked
 
     def _at_border(self, tensor: Any, border: list[Hashable]) -> Any:
+        if not isinstance(tensor, jax.Array):  # a sparse one
+            return tensor
         made, mark = self._marked.get(id(tensor)) or self._mark(tensor)
         border.append(mark)
         return made

@@ -17,10 +17,10 @@ from keras.src.backend.common import global_state  # where Keras keeps the seeds
 
 from epochwise.tracing.batches.keras import batch_specs, prepare, step_message
 from epochwise.tracing.calls.keras import layer_of, name_layer, patched
+from epochwise.tracing.hooks import StepHooks
 from epochwise.tracing.recorder import LOSS, METRICS, OPTIMIZER, LayerRecorder
 
 __all__ = [
-    "StepHooks",
     "active_backend",
     "batch_specs",
     "intercept",
@@ -32,37 +32,6 @@ __all__ = [
 ]
 
 _GLOBAL_SEEDS = "global_seed_generator"
-
-
-class StepHooks:
-    """What a tracer does at the borders of calls; these defaults do nothing.
-
-    A hook that returns tensors may return others in their place, in the same order, such as marked ones.
-    """
-
-    def scope(self, call: int) -> contextlib.AbstractContextManager[object]:
-        """Held open while the call runs, so that its operations can be told."""
-        del call
-        return contextlib.nullcontext()
-
-    def is_tensor(self, candidate: object) -> bool:
-        """Whether this is a tensor of the step being traced."""
-        return bool(keras.ops.is_tensor(candidate))
-
-    def tensors_in(self, call: int, tensors: list[Any]) -> list[Any]:
-        """The tensors that go into a call, in the order of its arguments."""
-        del call
-        return tensors
-
-    def tensors_out(self, call: int, tensors: list[Any]) -> list[Any]:
-        """The tensors that come out of a call."""
-        del call
-        return tensors
-
-    def gradients(self, variables: list[Any], gradients: list[Any]) -> list[Any]:
-        """The gradients that the optimizer receives, one for each Keras variable; ``None`` where there is none."""
-        del variables
-        return gradients
 
 
 @contextlib.contextmanager
@@ -209,7 +178,7 @@ class _Interception:
     def _exchange(self, hook: Callable[[int, list[Any]], list[Any]], call: int, structure: Any) -> Any:
         """The structure with its tensors replaced by what the hook gives, masks kept."""
         leaves = keras.tree.flatten(structure)
-        places = [place for place, leaf in enumerate(leaves) if self.hooks.is_tensor(leaf)]
+        places = [place for place, leaf in enumerate(leaves) if keras.ops.is_tensor(leaf)]
         replaced = hook(call, [leaves[place] for place in places])
         if all(new is leaves[place] for place, new in zip(places, replaced, strict=True)):
             return structure

@@ -22,7 +22,8 @@ import tensorflow as tf
 
 from epochwise.errors import TracingError
 from epochwise.tracing.graphs.tensorflow import GraphReader, Origin
-from epochwise.tracing.keras import StepHooks, intercept, owner_of_weights, prepare, step_message, unchanged
+from epochwise.tracing.hooks import StepHooks
+from epochwise.tracing.keras import intercept, owner_of_weights, prepare, step_message, unchanged
 from epochwise.tracing.recorder import OPTIMIZER, LayerRecorder, TraceBuilder
 from epochwise.tracing.trace import Trace
 

@@ -27,6 +27,7 @@ from epochwise.subjects.torch import call, default_loss
 from epochwise.tracing.calls.torch import AtenRecorder
 from epochwise.tracing.copies.torch import fake_copy
 from epochwise.tracing.failures.torch import explained
+from epochwise.tracing.hooks import StepHooks
 from epochwise.tracing.recorder import LARGER_BRANCH, LOSS, OPTIMIZER, LayerRecorder, TraceBuilder
 from epochwise.tracing.trace import Trace, Value
 
@@ -179,7 +180,7 @@ def trace(model: Any, x_spec: Any, y_spec: Any, batch_size: int) -> Trace:
             last_call: dict[int, int] = {}
             again: set[int] = set()
 
-            class Hooks(keras_step.StepHooks):
+            class Hooks(StepHooks):
                 """Puts the tensors at the borders of calls on record."""
 
                 def scope(self, call: int) -> contextlib.AbstractContextManager[object]:
