@@ -5,8 +5,8 @@
 
 Trainings of some seconds without and with it take turns, A B A B, in one process. Of each the mean epoch counts, the first
 one left out, so that what is done in few epochs counts too. The ratio is that of the medians over the turns, with a 95 %
-interval by the paired bootstrap. The loop is one of Keras (on the backend of ``KERAS_BACKEND``), of PyTorch, or of JAX, and trains the
-question's CNN or, for very short steps, its MLP. With ``--resume`` the record grows.
+interval by the paired bootstrap. The loop is one of Keras (on the backend of ``KERAS_BACKEND``), of PyTorch, or of JAX, and
+trains the question's CNN or, for very short steps, its MLP. With ``--resume`` the record grows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from epochwise.machines.host import host
 from epochwise.measuring.statistics import paired_ratio
 
 SAMPLES, BATCH = 6400, 32
-TURN_SECONDS = 4.0
+TURN_SECONDS = 2.0
 FEWEST_EPOCHS = 4
 """Of a turn, of which the first is not counted."""
 STEPS = SAMPLES // BATCH
@@ -175,7 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--loop", choices=LOOPS, required=True)
     parser.add_argument("--model", choices=("cnn", "seq"), default="cnn")
-    parser.add_argument("--seconds", type=float, default=80.0)
+    parser.add_argument("--seconds", type=float, default=75.0)
     parser.add_argument("--resume", type=Path, help="record that grows")
     asked = parser.parse_args()
     epochs = LOOPS[asked.loop](asked.model)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
+from collections.abc import Iterator
 
 import pytest
 
 from epochwise.errors import DataError
+from epochwise.measuring.clock import TURN
 from epochwise.measuring.gate import ChangeCondition, Gate, StopTraining
 from epochwise.measuring.messages import Condition, Go, Paused, ProfiledSteps, Reply, Request, Start, Stop
 
@@ -221,3 +223,33 @@ def test_a_look_into_the_model_is_given_when_asked_for() -> None:
     channel = Script(Start(), Go(0, 1), Go(0, 1, inspect=True))
     train(Gate(channel, Bench(), None))
     assert [reply.found for reply in channel.replies] == [{}, {}, {"threads": 2.0}]
+
+
+def test_fetching_a_batch_is_a_stay_in_the_input_pipeline() -> None:
+    """In the midst of an epoch, in a turn and in a callback; what is told inside it is not counted twice."""
+    gate = Gate(Script(), Bench(), None)
+    clock = gate.clock
+
+    def batches() -> Iterator[int]:
+        for number in range(3):
+            time.sleep(0.004)
+            with clock.stay("validation"):
+                time.sleep(0.004)
+            yield number
+
+    clock.start()
+    stream = batches()
+    assert clock.fetch(stream) == 0
+    gate.steps_ended()
+    assert clock.fetch(stream) == 1
+    clock.end_turn()
+    with clock.stay("callback Mine"):
+        assert clock.fetch(stream) == 2
+    with pytest.raises(StopIteration):
+        clock.fetch(stream)
+    found = {(time_.place, time_.in_turn): time_.seconds for time_ in clock.read()}
+    assert set(found) == {("input pipeline", False), ("input pipeline", True), ("callback Mine", False), (TURN, True)}
+    for place in [("input pipeline", False), ("input pipeline", True), ("callback Mine", False)]:
+        assert 0.008 <= found[place] < 0.016
+    assert found[TURN, True] < 0.004
+    assert clock.in_step

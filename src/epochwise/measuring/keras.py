@@ -155,8 +155,7 @@ class _Timed:
         return self
 
     def __next__(self) -> Any:
-        with self._clock.stay(INPUT):
-            batch = next(self._iterator)
+        batch = self._clock.fetch(self._iterator)
         if self._see is not None:
             self._see(batch)
             self._see = None

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from epochwise.measuring.clock import SPAN, HostClock
+from epochwise.measuring.clock import SPAN
 from epochwise.measuring.compiled.torch import FUSED, REGION, CompiledKernels, compiled_kernels, looking_on, without_wrapper
 from epochwise.measuring.gate import ChangeCondition, Gate, StopTraining
 from epochwise.measuring.intervals import HostSpan, KernelEvent, typical_step
@@ -388,7 +388,7 @@ def train(
             while True:
                 module.train()
                 total, samples = 0.0, 0
-                for step, (features, labels) in enumerate(_timed(batches, gate.clock)):
+                for step, (features, labels) in enumerate(gate.clock.batches(batches())):
                     gate.before_step(step)
                     optimizer.zero_grad()
                     outputs = loss(module(features.to(where)), labels.to(where))
@@ -417,17 +417,6 @@ def under(model: Any, condition: Condition) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(usual)
-
-
-def _timed(batches: Callable[[], Iterable[tuple[Any, Any]]], clock: HostClock) -> Iterator[tuple[Any, Any]]:
-    """The batches of an epoch; the clock is told while the loop waits for the next one."""
-    with clock.stay(INPUT):
-        iterator = iter(batches())
-        batch = next(iterator, None)
-    while batch is not None:
-        yield batch
-        with clock.stay(INPUT):
-            batch = next(iterator, None)
 
 
 def batches_for(data: Dataset, batch_size: int) -> Callable[[], Iterable[tuple[Any, Any]]]:

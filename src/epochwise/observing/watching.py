@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -17,15 +16,13 @@ from epochwise.errors import EpochwiseError, UsageError
 from epochwise.explaining.explain import explain_measured
 from epochwise.explaining.explanation import Explanation
 from epochwise.machines.measure import machine
-from epochwise.measuring.clock import INPUT
+from epochwise.measuring.clock import Batch
 from epochwise.measuring.measure import Measured
 from epochwise.measuring.messages import Loaded
 from epochwise.measuring.places import Places
 from epochwise.observing.observer import FOR_EVER, Observer
 from epochwise.observing.unknown import no_counts
 from epochwise.tracing.recorder import LayerRecorder
-
-Batch = TypeVar("Batch")
 
 
 def watch(
@@ -138,20 +135,7 @@ class Watch:
             yield from loader
             return
         self._saw_batches = True
-        clock = observer.gate.clock
-        with clock.stay(INPUT):
-            iterator = iter(loader)
-        while True:
-            if clock.annotate is None:
-                began = time.perf_counter()
-                batch = next(iterator, _END)
-                clock.add(INPUT, time.perf_counter() - began)
-            else:
-                with clock.stay(INPUT):
-                    batch = next(iterator, _END)
-            if batch is _END:
-                return
-            yield batch
+        yield from observer.gate.clock.batches(loader)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         observer, self._observer = self._observer, None
@@ -226,6 +210,3 @@ class Watch:
     def _say(self, text: str) -> None:
         if self._verbose:
             sys.stderr.write(f"epochwise: {text}\n")
-
-
-_END: Any = object()
