@@ -81,12 +81,13 @@ def test_depthwise_convolution() -> None:
 @pytest.mark.parametrize("backend", every)
 def test_grouped_convolution(backend: str) -> None:
     """Case 4: 8 times fewer MACs, and the kernels are so much further from their best that little or nothing is won."""
-    data = IMAGES | {"input_shape": [32, 32, 64], "samples": 640}
-    result = measured("grouped.py:dense", "grouped.py:grouped", backend=backend, data=data, batch=8)
+    batch = 128 if backend == "torch" else 8  # with small ones Keras's own overhead comes first on PyTorch, as it should
+    data = IMAGES | {"input_shape": [32, 32, 64], "samples": 20 * batch if backend == "torch" else 640}
+    result = measured("grouped.py:dense", "grouped.py:grouped", backend=backend, data=data, batch=batch)
     assert factor(result, "parameters") * factor(result, "reuse") < 0.2
     assert factor(result, "kernels") > 2
     grouped = result["models"][1]
-    assert "kernel path" in [cause["name"] for cause in grouped["causes"][:2]]
+    assert grouped["causes"][0]["name"] == "kernel path"
     assert sum(part["share"] for part in grouped["where"] if part["name"] == "unattributed") < 0.05
 
 
