@@ -83,9 +83,15 @@ def _in_place() -> Iterator[None]:
 
     Traced apart, such a function's jaxpr is made, differentiated and transposed by itself, which for a small model is a third
     of the time of a trace. The operations are the same. Loops stay loops, and what resizes images stays a function, by whose
-    name it is told.
+    name it is told. The long ones that a large model calls for each of its layers stay functions too: JAX keeps what it made of
+    them.
     """
-    kept = {jax.lax: ("scan", "while_loop", "fori_loop", "map", "cond", "switch"), jax.image: ("resize", "scale_and_translate")}
+    kept = {
+        jax.lax: ("scan", "while_loop", "fori_loop", "map", "cond", "switch"),
+        jax.image: ("resize", "scale_and_translate"),
+        jax.numpy: ("var", "std"),
+        jax.nn: ("silu", "gelu"),
+    }
     with contextlib.ExitStack() as opened:
         for module, names in kept.items():
             for name in names:
