@@ -10,6 +10,8 @@ and the marks are taken out again here. XLA removes what a step does not need, s
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator
@@ -21,6 +23,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.extend import source_info_util
 from jax.extend.core import Var
 from jax.interpreters import partial_eval
+from keras.src.backend.jax import nn as keras_nn  # where layers find it; there is no public name for it
 
 from epochwise.errors import TracingError
 from epochwise.tracing.batches.jax import kept_apart
@@ -83,8 +86,8 @@ def _in_place() -> Iterator[None]:
 
     Traced apart, such a function's jaxpr is made, differentiated and transposed by itself, which for a small model is a third
     of the time of a trace. The operations are the same. Loops stay loops, and what resizes images stays a function, by whose
-    name it is told. The long ones that a large model calls for each of its layers stay functions too: JAX keeps what it made of
-    them.
+    name it is told. The long ones that a large model calls for each of its layers stay functions too, and Keras's batch
+    normalisation becomes one: JAX keeps what it made of them, with its derivative, for the next layer of the same shapes.
     """
     kept = {
         jax.lax: ("scan", "while_loop", "fori_loop", "map", "cond", "switch"),
@@ -96,6 +99,8 @@ def _in_place() -> Iterator[None]:
         for module, names in kept.items():
             for name in names:
                 opened.enter_context(patched(module, name, _as_it_is))
+        for name in _OPTIONS:
+            opened.enter_context(patched(keras_nn, name, _as_one_function))
         opened.enter_context(jax.disable_jit())
         yield
 
@@ -103,6 +108,30 @@ def _in_place() -> Iterator[None]:
 def _as_it_is(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     with jax.disable_jit(False):  # else JAX would go through a loop in Python
         return original(*args, **kwargs)
+
+
+_OPTIONS = {"moments": ("axes", "keepdims", "synchronized"), "batch_normalization": ("axis", "epsilon")}
+"""Functions of Keras that work on tensors and these."""
+
+
+def _as_one_function(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    given = inspect.signature(original).bind(*args, **kwargs).arguments
+    for name, value in given.items():
+        if isinstance(value, list):
+            given[name] = tuple(value)  # as a key of what is kept
+        elif isinstance(value, keras.Variable):
+            given[name] = value.value
+    with jax.disable_jit(False):
+        return _jitted(original)(**given)
+
+
+@functools.cache
+def _jitted(original: Callable[..., Any]) -> Callable[..., Any]:
+    def in_place(**given: Any) -> Any:
+        with jax.disable_jit():
+            return original(**given)
+
+    return jax.jit(in_place, static_argnames=_OPTIONS[original.__name__])
 
 
 def _abstract(array: Any) -> jax.ShapeDtypeStruct:
