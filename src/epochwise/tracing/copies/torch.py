@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 from epochwise.errors import TracingError
+from epochwise.tracing.outputs.torch import fake_tensor
 
 _KNOWN_TYPES = (torch.Tensor, torch.nn.Parameter, FakeTensor)
 
@@ -43,6 +44,7 @@ class _CopiesAreFake(TorchFunctionMode):
         super().__init__()
         self._fake = fake
         self._cloned: Any = None
+        self._storages: dict[int, Any] = {}  # by the real one's address, which the module keeps alive: the copy's
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Parameters copy themselves by cloning their data; other tensors have a ``__deepcopy__``."""
@@ -66,17 +68,38 @@ class _CopiesAreFake(TorchFunctionMode):
             if isinstance(tensor, torch.nn.Parameter):
                 return torch.nn.Parameter(new, tensor.requires_grad)
             return new.requires_grad_(tensor.requires_grad)
+        if type(tensor) is torch.Tensor and _is_ordinary(tensor) and not tensor.requires_grad and tensor.grad is None:
+            return self._window(tensor)
         new = self._fake.from_tensor(tensor, static_shapes=True)  # keeps what views of one storage share
         if new.fake_device.type == "meta":
             new.fake_device = torch.device("cpu")
         return new
 
+    def _window(self, tensor: Any) -> Any:
+        """The same window on a storage that stands for the tensor's own, so what views of one storage share stays shared."""
+        storage = tensor.untyped_storage()
+        shown = self._storages.get(storage._cdata)
+        with torch._C.DisableTorchFunctionSubclass():
+            if shown is None:
+                shown = torch.empty(storage.nbytes(), dtype=torch.uint8, device="meta").untyped_storage()
+                self._storages[storage._cdata] = shown
+            meta = torch.empty(0, dtype=tensor.dtype, device="meta")
+            meta.set_(shown, tensor.storage_offset(), tensor.shape, tensor.stride())
+            return fake_tensor(self._fake, meta, _device_of(tensor))
+
     def _like(self, tensor: Any) -> Any:
-        if type(tensor) not in _KNOWN_TYPES or tensor.layout != torch.strided or tensor.is_conj() or tensor.is_neg():
+        if type(tensor) not in _KNOWN_TYPES or not _is_ordinary(tensor):
             return self._fake.from_tensor(tensor, static_shapes=True).clone()
-        device = torch.device("cpu") if tensor.device.type == "meta" else tensor.device
         with torch._C.DisableTorchFunctionSubclass():
             kept = torch.empty_like(tensor, device="meta") if type(tensor) is not FakeTensor else None
             if kept is None:
                 kept = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-        return FakeTensor(self._fake, kept, device)
+            return fake_tensor(self._fake, kept, _device_of(tensor))
+
+
+def _is_ordinary(tensor: Any) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_conj() and not tensor.is_neg()
+
+
+def _device_of(tensor: Any) -> torch.device:
+    return torch.device("cpu") if tensor.device.type == "meta" else tensor.device

@@ -117,7 +117,7 @@ def detached(tensor: Any) -> Any:
             return _subclassed(tensor, tensor.fake_mode, tensor.fake_device, known)
         window = tensor.storage_offset(), tensor.shape, tensor.stride()
         meta = torch.empty(0, dtype=tensor.dtype, device="meta").set_(tensor.untyped_storage(), *window)
-    return _fake(tensor.fake_mode, meta, tensor.fake_device)
+    return fake_tensor(tensor.fake_mode, meta, tensor.fake_device)
 
 
 def _key(func: Any, args: Any, kwargs: Any) -> Hashable | None:
@@ -203,10 +203,10 @@ def _new(made: _Made, leaves: list[Any], fake: Any) -> Any:
         else:
             meta = torch.empty(0, dtype=made.dtype, device="meta")
             meta.set_(leaves[made.source].untyped_storage(), made.offset, made.shape, made.stride)
-    return _fake(fake, meta, made.device)
+    return fake_tensor(fake, meta, made.device)
 
 
-def _fake(fake: Any, meta: Any, device: torch.device) -> Any:
+def fake_tensor(fake: Any, meta: Any, device: torch.device) -> Any:
     """As ``FakeTensor(fake, meta, device)``, which sets a dozen attributes one by one, from those of an earlier one."""
     known = _patterns.setdefault(fake, {})
     if device not in known:
