@@ -123,3 +123,32 @@ def test_refused_before_any_work(user, arguments, said):
     assert done.returncode == 2
     assert said in done.stderr
     assert (user / "there.keras").read_text() == "mine"
+
+
+def test_what_jax_compiles_is_kept_beside_the_kernels(user, tmp_path, monkeypatch):
+    """The programs that draw weights are read by the next process, give the same numbers, and are made again where spoilt."""
+    monkeypatch.setenv("EPOCHWISE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+
+    def losses():
+        done = run(user, "user.py:mlp", "--data", "user.py:data", "--epochs", "1", "--json", "-")
+        assert done.returncode == 0, done.stderr
+        return [epoch["loss"] for epoch in json.loads(done.stdout)["epochs"]]
+
+    first = losses()
+    kept = list((tmp_path / "cache" / "jax").glob("*-cache"))
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    assert any("uniform" in path.name for path in kept)
+    assert losses() == first
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "jax").glob("*-cache")} == before
+    for path in kept:
+        path.write_bytes(path.read_bytes()[:50])
+    assert losses() == first
+
+
+def test_a_users_own_cache_of_jax_stays_in_use(user, tmp_path, monkeypatch):
+    """``JAX_COMPILATION_CACHE_DIR`` is respected."""
+    monkeypatch.setenv("EPOCHWISE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "own"))
+    assert run(user, "user.py:mlp", "--data", "user.py:data", "--epochs", "1").returncode == 0
+    assert not (tmp_path / "cache" / "jax").exists()

@@ -59,6 +59,10 @@ def fit_named(
     """
     chosen = choose_backend(backend)
     progress(0, epochs, "loading the data")
+    if chosen == "jax":
+        from epochwise.engine.starting.jax import keep_compiled
+
+        keep_compiled()
     samples = load_data(data, chosen)
     spec = parse_model(model)
     progress(0, epochs, f"loading {spec.name}")
