@@ -21,11 +21,12 @@ WIDTHS = [lanes for lanes in (16, 8, 4) if lanes <= this_target().lanes]
 KEPT = Path(__file__).parent / "compile_worker.py"
 
 
-def variants(filters, units, optimizer, lanes, threads):
-    """Kernels of a network with two convolutions and two dense layers."""
-    builder = Builder((20, 20, 3))
+def variants(filters, units, optimizer, lanes, threads, size=20):
+    """Kernels of a network with three convolutions and two dense layers."""
+    builder = Builder((size, size, 3))
     x = builder.activation(builder.convolution(builder.input, filters[0], (3, 3)), "relu")
     x = builder.batch_normalization(builder.pool(MaxPool, x, (2, 2)))
+    x = builder.batch_normalization(builder.convolution(x, filters[1], (3, 3), padding="same"))
     x = builder.activation(builder.convolution(x, filters[1], (3, 3)), "relu")
     x = builder.activation(builder.dense(builder.flatten(x), units), "relu")
     network = builder.network(
@@ -40,10 +41,13 @@ def variants(filters, units, optimizer, lanes, threads):
     sizes=st.lists(st.integers(9, 200), min_size=6, max_size=6),
     optimizer=st.sampled_from(["sgd", "adam"]),
     threads=st.integers(1, 2),
+    maps=st.lists(st.sampled_from([20, 22]), min_size=2, max_size=2),
 )
-def test_other_sizes_need_no_other_kernels(lanes, sizes, optimizer, threads):
-    """Whatever the numbers of filters and units, from more than half a vector on."""
-    first, second = (variants(sizes[at : at + 2], sizes[at + 2], optimizer, lanes, threads) for at in (0, 3))
+def test_other_sizes_need_no_other_kernels(lanes, sizes, optimizer, threads, maps):
+    """Whatever the numbers of filters and units, from more than half a vector on, and whether maps are even or odd."""
+    first, second = (
+        variants(sizes[at : at + 2], sizes[at + 2], optimizer, lanes, threads, size) for at, size in zip((0, 3), maps, strict=True)
+    )
     there = alike(first, this_target(lanes))
     assert set(first) <= set(there)
     assert [str(variant) for variant in second if variant not in there] == []

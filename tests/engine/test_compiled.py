@@ -164,6 +164,49 @@ def test_convolutions_of_single_points(lanes, channels, groups, filters):
         check(Case(network, samples=11, batch_size=4, seed=5), threads, lanes)
 
 
+@pytest.mark.parametrize("lanes", WIDTHS)
+@pytest.mark.parametrize(
+    ("shape", "filters", "padding", "threads"),
+    [
+        ((8, 8, 16), 16, "same", 1),
+        ((8, 10, 31), 47, "valid", 2),
+        ((12, 6, 40), 64, "same", 3),
+        ((4, 4, 64), 20, "same", 2),
+        ((32, 32, 16), 16, "same", 2),
+    ],
+)
+def test_convolutions_with_fewer_multiplications(lanes, shape, filters, padding, threads):
+    """Winograd's algorithm forward and for both gradients, which are added to others in a residual block, and with Adam."""
+    builder = Builder(shape)
+    x = builder.convolution(builder.input, shape[-1], (3, 3), padding=padding)
+    x = builder.activation(builder.batch_normalization(x), "relu")
+    inside = builder.batch_normalization(builder.convolution(x, shape[-1], (3, 3), padding="same", bias=False))
+    x = builder.activation(builder.combine("add", [x, inside]), "relu")
+    x = builder.activation(builder.convolution(x, filters, (3, 3), padding="same"), "relu")
+    network = builder.network(builder.dense(builder.flatten(x), 4), SPARSE, optimizer=Optimizer("adam"))
+    used = {variant.kernel.name for variant in variants_of(network, lanes)}
+    assert {"winograd_kernel", "winograd_convolution", "winograd_gradient", "winograd_kernel_gradient"} <= used
+    check(Case(network, samples=11, batch_size=4, seed=5), threads, lanes)
+
+
+def test_what_is_zero_stays_zero_before_a_relu():
+    """A sum of zeros must not become rounding where relu's gradient asks whether it is above zero: such a layer is done as it is
+    written."""
+    builder = Builder((8, 8, 16))
+    x = builder.activation(builder.convolution(builder.input, 16, (3, 3), padding="same"), "relu")
+    network = builder.network(builder.dense(builder.flatten(x), 4), SPARSE, optimizer=Optimizer("sgd"))
+    used = {variant.kernel.name for variant in variants_of(network, None)}
+    assert "winograd_convolution" not in used
+    assert "winograd_gradient" in used
+    case = Case(network, samples=4, batch_size=4, seed=5)
+    data, state = case.data(), case.state()
+    data.x[:, :, 4:] = 0.0
+    before = PlainTrainer(network, case.state(), np.float64)
+    CompiledTrainer(network, state, 2).train(data, np.arange(4), 4, case.learning_rates())
+    before.train(data, np.arange(4), 4, case.learning_rates())
+    assert furthest(state.weights, before.state.weights) < LEAST
+
+
 def variants_of(network, lanes):
     """The kernels of a training."""
     case = Case(network, samples=11, batch_size=4, seed=5)

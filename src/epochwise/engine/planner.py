@@ -105,14 +105,20 @@ def plan(network: Network, target: Target, batch: int, threads: int, *, weighted
     plan_loss(planning, weighted)
     planning.plan_backward()
     training = [*_over_samples([*planning.forward, *planning.judging, *planning.backward])]
-    training = _waiting(training)
+    training = [*_slices_of(planning.preparing), *_waiting(training), *_slices_of(planning.folded)]
     if planning.gathers:
         training.append(Part((*planning.slice_gradients, *planning.gathers), 0, wait=True))
         planning.slice_gradients.clear()
     slices = (*planning.slice_gradients, *planning.updates, *planning.refreshes)
     training = shared([*training, Part(slices, 0, wait=True)], planning.passed)
-    evaluating = _waiting(_over_samples([*planning.predicting, *planning.judging]))
-    return Plan(planning, training, evaluating, _waiting(_over_samples(planning.predicting)))
+    before = _slices_of(planning.preparing_to_predict)
+    evaluating = [*before, *_waiting(_over_samples([*planning.predicting, *planning.judging]))]
+    return Plan(planning, training, evaluating, [*before, *_waiting(_over_samples(planning.predicting))])
+
+
+def _slices_of(calls: list[Call]) -> list[Part]:
+    """A part over slices, after which threads wait for each other; none if there is nothing to do."""
+    return [Part(tuple(calls), 0, wait=True)] if calls else []
 
 
 def _plan_first(planning: Planning, operations: list[Operation]) -> int:

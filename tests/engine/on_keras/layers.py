@@ -10,6 +10,8 @@ from epochwise.engine.keras import supports
 from tests.engine.on_keras.parity import compare, sequential
 
 MAP, ROW, LINE = (7, 6, 4), (9, 4), (6,)
+WIDE = (8, 6, 20)
+"""A map whose 3x3 convolutions are done with fewer multiplications."""
 
 LAYERS = {
     "dense": lambda: (LINE, layers.Dense(5)),
@@ -23,6 +25,8 @@ LAYERS = {
     "dense_with_a_layer_as_activation": lambda: (LINE, layers.Dense(5, activation=layers.LeakyReLU(0.3))),
     "conv_valid": lambda: (MAP, layers.Conv2D(5, 3)),
     "conv_same": lambda: (MAP, layers.Conv2D(5, (3, 2), padding="same", use_bias=False)),
+    "conv_wide": lambda: (WIDE, keras.Sequential([layers.Conv2D(24, 3, padding="same"), layers.BatchNormalization()])),
+    "conv_wide_relu": lambda: (WIDE, layers.Conv2D(33, 3, activation="relu")),
     "conv_strides": lambda: (MAP, layers.Conv2D(5, 3, strides=(2, 1), activation="tanh")),
     "conv_same_strides": lambda: (MAP, layers.Conv2D(5, 3, strides=2, padding="same")),
     "conv_same_even": lambda: (MAP, layers.Conv2D(5, 4, strides=3, padding="same")),

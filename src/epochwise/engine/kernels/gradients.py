@@ -49,7 +49,7 @@ def dense_gradient(
             arriving = [(dy + (row * outputs + column + v * lanes)).load(lanes) for v in range(vectors)]
             for accumulators, i in zip(tile, at, strict=True):
                 value = (x + (row * x_row + i)).spread(lanes)
-                _add_products(accumulators, value, arriving)
+                add_products(accumulators, value, arriving)
         for there, accumulators in zip(targets, tile, strict=True):
             for v, accumulator in enumerate(accumulators):
                 (there + v * lanes).store(accumulator.value)
@@ -94,14 +94,14 @@ def dense_update(
         with code.loop(0, rows) as row:
             arriving = [(dy + (row * outputs + column + v * lanes)).load(lanes) for v in range(vectors)]
             for accumulators, i in zip(tile, at, strict=True):
-                _add_products(accumulators, (x + (row * x_row + i)).spread(lanes), arriving)
+                add_products(accumulators, (x + (row * x_row + i)).spread(lanes), arriving)
         for accumulators, i in zip(tile, at, strict=True):
             for v, accumulator in enumerate(accumulators):
                 there = i * outputs + column + v * lanes
                 (weights + there).store(rule.moved((weights + there).load(lanes), accumulator.value, there))
 
 
-def _add_products(accumulators: list[Variable[Vector]], value: Vector, arriving: list[Vector]) -> None:
+def add_products(accumulators: list[Variable[Vector]], value: Vector, arriving: list[Vector]) -> None:
     for accumulator, number in zip(accumulators, arriving, strict=True):
         accumulator.value = accumulator.value + value * number
 
@@ -163,7 +163,7 @@ def convolution_gradient(
                 window = source + (starts + position).load()
                 arriving = [(arriving_at + (position * dy_position + column + v * lanes)).load(lanes) for v in range(vectors)]
                 for accumulators, offset in zip(tile, offsets, strict=True):
-                    _add_products(accumulators, (window + offset).spread(lanes), arriving)
+                    add_products(accumulators, (window + offset).spread(lanes), arriving)
             for k, accumulators in zip(at, tile, strict=True):
                 for v, accumulator in enumerate(accumulators):
                     (own + (k * outputs + column + v * lanes)).store(accumulator.value)
@@ -198,7 +198,7 @@ def point_gradient(
         with code.loop(place.first, place.last) as sample:
             arriving = [(dy + (sample * dy_sample + column + v * lanes)).load(lanes) for v in range(vectors)]
             for accumulators, k in zip(tile, at, strict=True):
-                _add_products(accumulators, (x + (sample * x_sample + k)).spread(lanes), arriving)
+                add_products(accumulators, (x + (sample * x_sample + k)).spread(lanes), arriving)
         for there, accumulators in zip(targets, tile, strict=True):
             for v, accumulator in enumerate(accumulators):
                 (there + v * lanes).store(accumulator.value)

@@ -24,7 +24,7 @@ DEAD = 4.0
 """Stands for "no position of the window" where relu leaves nothing."""
 
 
-def _accumulate(
+def accumulate(
     code: Code,
     tile: list[list[Variable[Vector]]],
     sources: list[Floats],
@@ -44,7 +44,7 @@ def _accumulate(
                 tile[p][v].value = tile[p][v].value + number * weight
 
 
-def _bias(code: Code, bias: Floats, column: Int, vectors: int, lanes: int) -> list[Vector]:
+def bias_of(code: Code, bias: Floats, column: Int, vectors: int, lanes: int) -> list[Vector]:
     return [(bias + (column + v * lanes)).load(lanes) for v in range(vectors)]
 
 
@@ -75,12 +75,12 @@ def dense(
     first, last = place.first * rows_of_sample, place.last * rows_of_sample
     with code.loop(0, outputs, vectors * lanes) as column, code.loop(first, last, rows) as row:
         at = [(row + r).min(last - 1) for r in range(rows)]
-        start = _bias(code, bias, column, vectors, lanes)
+        start = bias_of(code, bias, column, vectors, lanes)
         targets = [y + (number * y_row + column) for number in at]
         tile = [_started(code, start, target, add) for target in targets]
-        _accumulate(code, tile, [x + number * x_row for number in at], weights + column, inputs, outputs, lanes)
+        accumulate(code, tile, [x + number * x_row for number in at], weights + column, inputs, outputs, lanes)
         for target, accumulators in zip(targets, tile, strict=True):
-            _store(target, accumulators, relu)
+            store(target, accumulators, relu)
 
 
 @kernel
@@ -108,9 +108,9 @@ def dense_shares(
         at = [(row + r).min(last - 1) for r in range(rows)]
         tile = [[code.variable(code.zero(lanes)) for _ in range(vectors)] for _ in at]
         sources = [x + (number * inputs + first) for number in at]
-        _accumulate(code, tile, sources, own_weights + column, count, outputs, lanes)
+        accumulate(code, tile, sources, own_weights + column, count, outputs, lanes)
         for number, accumulators in zip(at, tile, strict=True):
-            _store(own + (number * outputs + column), accumulators, relu=False)
+            store(own + (number * outputs + column), accumulators, relu=False)
 
 
 @kernel_of_many
@@ -132,7 +132,7 @@ def join_shares(
         at = row * outputs + column
         with code.loop(0, place[Place.THREADS]) as thread:
             total.value = total.value + (shares + (thread * share + at)).load(lanes)
-        _store(y + at, [total], relu)
+        store(y + at, [total], relu)
 
 
 @kernel
@@ -155,9 +155,9 @@ def dense_columns(
         at = [(row + r).min(last - 1) for r in range(rows)]
         targets = [y + (number * outputs + column) for number in at]
         tile = [_started(code, [code.zero(lanes)], target, add) for target in targets]
-        _accumulate(code, tile, [x + number * inputs for number in at], weights + column, inputs, outputs, lanes)
+        accumulate(code, tile, [x + number * inputs for number in at], weights + column, inputs, outputs, lanes)
         for target, accumulators in zip(targets, tile, strict=True):
-            _store(target, accumulators, relu=False)
+            store(target, accumulators, relu=False)
 
 
 def _started(code: Code, start: list[Vector], target: Floats, add: bool) -> list[Variable[Vector]]:
@@ -170,7 +170,7 @@ def _started(code: Code, start: list[Vector], target: Floats, add: bool) -> list
     return [code.variable(number) for number in numbers]
 
 
-def _store(target: Floats, accumulators: list[Variable[Vector]], relu: bool) -> None:
+def store(target: Floats, accumulators: list[Variable[Vector]], relu: bool) -> None:
     """Store results; relu leaves NaN as it is."""
     for v, accumulator in enumerate(accumulators):
         number = accumulator.value
@@ -211,15 +211,15 @@ def convolution(
     with code.loop(place.first, place.last) as sample:
         source, target = x + sample * x_sample, y + sample * y_sample
         with code.loop(0, outputs, vectors * lanes) as column:
-            start = _bias(code, bias, column, vectors, lanes)
+            start = bias_of(code, bias, column, vectors, lanes)
             with code.loop(0, positions_in_all, positions) as position:
                 at = [(position + p).min(positions_in_all - 1) for p in range(positions)]
                 targets = [target + (p * y_position + column) for p in at]
                 tile = [_started(code, start, there, add) for there in targets]
                 windows = [source + (starts + p).load() for p in at]
-                _accumulate(code, tile, windows, weights + column, inputs_in_all, outputs, lanes, inputs)
+                accumulate(code, tile, windows, weights + column, inputs_in_all, outputs, lanes, inputs)
                 for there, accumulators in zip(targets, tile, strict=True):
-                    _store(there, accumulators, relu)
+                    store(there, accumulators, relu)
 
 
 @kernel
@@ -252,12 +252,12 @@ def pooled_convolution(
     with code.loop(place.first, place.last) as sample:
         source, target, winner = x + sample * x_sample, y + sample * y_sample, winners + sample * y_sample
         with code.loop(0, outputs, vectors * lanes) as column:
-            start = _bias(code, bias, column, vectors, lanes)
+            start = bias_of(code, bias, column, vectors, lanes)
             with code.loop(0, windows_in_all, windows) as window:
                 at = [(window + w).min(windows_in_all - 1) for w in range(windows)]
                 sources = [source + (starts + (w * POOLED + p)).load() for w in at for p in range(POOLED)]
                 tile = [[code.variable(number) for number in start] for _ in sources]
-                _accumulate(code, tile, sources, weights + column, inputs_in_all, outputs, lanes, inputs)
+                accumulate(code, tile, sources, weights + column, inputs_in_all, outputs, lanes, inputs)
                 for number, w in enumerate(at):
                     for v in range(vectors):
                         four = [tile[number * POOLED + p][v].value for p in range(POOLED)]

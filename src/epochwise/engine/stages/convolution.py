@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from epochwise.engine.code import Given
 from epochwise.engine.forms import Form
 from epochwise.engine.kernels import gradients, moves, products
-from epochwise.engine.network import Convolution, Float32, Pair
+from epochwise.engine.network import BatchNormalization, Convolution, Float32, Pair
 from epochwise.engine.plan import floats
-from epochwise.engine.stages.alike import PICKED, convolution_gradient_rows
+from epochwise.engine.stages import winograd
+from epochwise.engine.stages.alike import FEW_TAPS, PICKED, convolution_gradient_rows
 from epochwise.engine.stages.borders import Bordered, border, clear_target, frame, hand_on
 from epochwise.engine.stages.copies import aligned
 from epochwise.engine.stages.planning import Planning, Tensor
@@ -81,6 +82,17 @@ class _Convolution:
         """Whether maps are single points, as after global pooling: then each group is a dense layer."""
         return self.source.form.blocks == 1
 
+    @property
+    def is_plain_3x3(self) -> bool:
+        """Whether it may be done by Winograd's algorithm."""
+        plain = self.groups == 1 and self.operation.strides == self.operation.dilation == (1, 1)
+        alone = [getattr(other, "kernel", None) for other in self.planning.network.operations].count(self.operation.kernel) == 1
+        return plain and alone and winograd.fits(self.planning, self.kernel, self.source.form, self.y.form)
+
+    def maps(self, y: Float32) -> winograd.Maps:
+        """Its input with a border, and its output or the gradient of that."""
+        return winograd.Maps(self.source.values, self.source.form, y, self.y.form)
+
     def axes(self, order: str) -> tuple[int, ...]:
         """Axes of ``split`` in this order: g(roups), t(aps), c(hannels), f(ilters)."""
         split = "tgcf" if self.depthwise else "tcgf"
@@ -129,6 +141,7 @@ def _plan_plain(c: _Convolution, relu: bool) -> None:
         (c.groups, c.taps, c.real_channels, c.filters),
         axes=c.axes("gtcf"),
         split=c.split,
+        copied=not c.is_plain_3x3,
     )
     bias = planning.bias(operation.bias, y.form.pitch)
     lanes = _lanes(c, c.filters)
@@ -141,6 +154,11 @@ def _plan_plain(c: _Convolution, relu: bool) -> None:
             "y": _from(y.values, group * c.filters),
             "outputs": c.filters,
         }
+        if _is_winograd(c, relu):
+            weights = winograd.transformed(planning, kernel, c.real_channels, c.filters, predicting=True)
+            call = winograd.convolution_call(planning, c.maps(y.values), weights, bias, c.real_channels, add=False)
+            planning.add_forward(call.variant, **call.given)
+            continue
         if c.of_points:
             planning.add_forward(
                 products.dense(lanes=lanes, rows=positions, vectors=vectors, relu=relu, add=False),
@@ -165,6 +183,14 @@ def _plan_plain(c: _Convolution, relu: bool) -> None:
     planning.later(lambda: _plain_backward(c, relu))
 
 
+def _is_winograd(c: _Convolution, relu: bool) -> bool:
+    """Whether the forward pass is done by Winograd's algorithm: not where what should be zero may be rounding before a relu."""
+    if relu or not c.is_plain_3x3:
+        return False
+    readers = [other for other in c.planning.network.operations if c.operation.output in other.inputs]
+    return bool(readers) and all(isinstance(reader, BatchNormalization) for reader in readers)
+
+
 def _lanes(c: _Convolution, numbers: int) -> int:
     return next(lanes for lanes in (16, 8, 4, 2, 1) if lanes <= c.planning.target.lanes and numbers % lanes == 0)
 
@@ -181,7 +207,10 @@ def _plain_backward(c: _Convolution, relu: bool) -> None:
     if relu:
         planning.add_relu_gradient(y)
     planning.add_bias_gradient(operation.bias, y)
-    if planning.network.weights[operation.kernel].trained:
+    if planning.network.weights[operation.kernel].trained and c.is_plain_3x3:
+        winograd.add_gradient(planning, c.maps(y.gradient), planning.weights[operation.kernel], c.real_channels)
+        planning.train(operation.kernel, copied=False)
+    elif planning.network.weights[operation.kernel].trained:
         kernel = planning.weights[operation.kernel]
         lanes = _lanes(c, c.filters)
         vectors, _ = planning.tile(c.filters // lanes, prod(c.out))
@@ -258,6 +287,14 @@ def _input_gradient_by_convolution(c: _Convolution) -> None:
     *_, height, width, _ = (1, *x.form.shape)
     window = Window(columns * pitch, pitch, c.real_filters, c.kernel, (height, width), (1, 1), operation.dilation)
     turned = planning.twin(operation.kernel, (c.taps, 1, c.real_filters, x.form.pitch), c.axes("tgfc"), mirrored=1)
+    if c.is_plain_3x3 and winograd.fits(planning, c.kernel, form, x.form):
+        weights = winograd.transformed(planning, turned, c.real_filters, x.form.pitch, predicting=False)
+        maps = winograd.Maps(arriving, form, x.gradient, x.form)
+        call = winograd.convolution_call(
+            planning, maps, weights, planning.zeros(x.form.pitch), c.real_filters, add=x.arrived
+        )
+        planning.add_backward(call.variant, **call.given)
+        return
     lanes = x.form.lanes(planning.target)
     vectors, positions = planning.tile(x.form.pitch // lanes, height * width)
     planning.add_backward(
@@ -412,7 +449,7 @@ def _pooled_backward(c: _Convolution, winners: Float32, starts: NDArray[np.int64
         )
     else:
         planning.add_backward(
-            gradients.pooled_gradient_masked(lanes=y.form.lanes(planning.target), rows=min(9, len(c.window.inputs))),
+            gradients.pooled_gradient_masked(lanes=y.form.lanes(planning.target), rows=min(FEW_TAPS, len(c.window.inputs))),
             **common,
             inputs=c.window.inputs,
             inputs_in_all=len(c.window.inputs),

@@ -67,6 +67,9 @@ class Planning:
         predicting: calls over samples where nothing is trained.
         slice_gradients, gathers, updates, refreshes: calls over slices, one list after the other: gradients that are worked out
             slice by slice, gradients put together before they are clipped, optimizer steps, and other forms of weights.
+        preparing, preparing_to_predict: calls over slices before all others: forms of weights that are not kept, and those of
+            them that are needed where nothing is trained.
+        folded: calls over slices after the backward pass: gradients made of what was summed up in another form.
         norms: sums of squares of each weight's gradient, of each thread's slice.
         copies: tensors again with the usual padding.
         passed: rooms of :meth:`passing`, with their forms; see ``sharing.py``.
@@ -90,10 +93,14 @@ class Planning:
     gathers: list[Call] = field(default_factory=list)
     updates: list[Call] = field(default_factory=list)
     refreshes: list[Call] = field(default_factory=list)
+    preparing: list[Call] = field(default_factory=list)
+    preparing_to_predict: list[Call] = field(default_factory=list)
+    folded: list[Call] = field(default_factory=list)
     run: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(Run), np.int64))
     sums: NDArray[np.float64] = field(init=False)
     norms: NDArray[np.float64] = field(init=False)
     _zeros: dict[int, Float32] = field(default_factory=dict)
+    _scratch: dict[tuple[str, int], Float32] = field(default_factory=dict)
     copies: dict[int, Tensor] = field(default_factory=dict)
     passed: list[tuple[Form, Float32]] = field(default_factory=list)
     trained: set[int] = field(default_factory=set)
@@ -176,6 +183,12 @@ class Planning:
         """Backward, over slices of so many items."""
         self.backward.append(Call(variant, given, items, unit))
 
+    def add_preparing(self, call: Call, *, predicting: bool) -> None:
+        """Over slices, before all others; also where nothing is trained, if ``predicting``."""
+        self.preparing.append(call)
+        if predicting:
+            self.preparing_to_predict.append(call)
+
     def later(self, plan: Callable[[], None]) -> None:
         """Plan the backward pass of an operation when all that comes after it is planned."""
         self._later.append(plan)
@@ -230,6 +243,10 @@ class Planning:
     def zeros(self, count: int) -> Float32:
         """Numbers that nobody writes to."""
         return self._zeros.setdefault(count, floats(count))
+
+    def scratch(self, purpose: str, count: int) -> Float32:
+        """So many floats for each thread that nobody reads after the call that wrote them."""
+        return self._scratch.setdefault((purpose, count), floats(self.threads, count))
 
     def bias(self, number: int | None, outputs: int) -> Float32:
         """A bias of ``outputs`` numbers with padding, or zeros where a layer has none."""

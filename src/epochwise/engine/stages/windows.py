@@ -7,9 +7,7 @@ from numpy.typing import NDArray
 
 from epochwise.engine.forms import Form
 from epochwise.engine.network import Pair
-
-FEW_TAPS = 9
-"""Taps that are kept in registers at once, with their weights."""
+from epochwise.engine.stages.alike import FEW_TAPS
 
 
 class Window:
