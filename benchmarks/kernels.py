@@ -77,7 +77,7 @@ def main() -> None:
     runs: list[tuple[str, int, Callable[[int], None]]] = []
     for part in plan.training:
         for call in part.calls:
-            alone = program([Part((call,), part.group, wait=True)], addresses)
+            alone = program([Part((call,), part.group, wait=True)], addresses, threads=1)
             runs.append(
                 (
                     str(call.variant),

@@ -46,7 +46,8 @@ def variants(filters, units, optimizer, lanes, threads, size=20):
 def test_other_sizes_need_no_other_kernels(lanes, sizes, optimizer, threads, maps):
     """Whatever the numbers of filters and units, from more than half a vector on, and whether maps are even or odd."""
     first, second = (
-        variants(sizes[at : at + 2], sizes[at + 2], optimizer, lanes, threads, size) for at, size in zip((0, 3), maps, strict=True)
+        variants(sizes[at : at + 2], sizes[at + 2], optimizer, lanes, threads, size)
+        for at, size in zip((0, 3), maps, strict=True)
     )
     there = alike(first, this_target(lanes))
     assert set(first) <= set(there)

@@ -190,7 +190,7 @@ def test_convolutions_with_fewer_multiplications(lanes, shape, filters, padding,
 
 
 def test_what_is_zero_stays_zero_before_a_relu():
-    """A sum of zeros must not become rounding where relu's gradient asks whether it is above zero: such a layer is done as it is
+    """A sum of zeros must not become rounding where relu asks whether it is above zero: such a layer is done as it is
     written."""
     builder = Builder((8, 8, 16))
     x = builder.activation(builder.convolution(builder.input, 16, (3, 3), padding="same"), "relu")

@@ -134,9 +134,9 @@ class CompiledTrainer:
             addresses = self._library.load(made.variants, self._progress, lambda: alike(made.variants, self._library.target))
             self._ready[kind] = _Ready(
                 made,
-                training=program(made.training, addresses),
-                evaluating=program(made.evaluating, addresses),
-                predicting=program(made.predicting, addresses),
+                training=program(made.training, addresses, threads),
+                evaluating=program(made.evaluating, addresses, threads),
+                predicting=program(made.predicting, addresses, threads),
                 crew=crew_of(threads, self._library),
             )
         return self._ready[kind]

@@ -6,6 +6,7 @@ import ctypes
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cache
@@ -46,6 +47,16 @@ class Crew:
 
     def run(self, program: Program, first_step: int, last_step: int, samples: int, batch: int) -> None:
         """Run these steps of a program, over ``samples`` samples in batches; returns when all threads are done."""
+        with self._busy:
+            while first_step < last_step:
+                threads, steps = program.workers.next(last_step - first_step)
+                start = time.perf_counter()
+                self._run(program, threads, first_step, first_step + steps, samples, batch)
+                program.workers.took(threads, steps, time.perf_counter() - start)
+                first_step += steps
+
+    def _run(self, program: Program, threads: int, first_step: int, last_step: int, samples: int, batch: int) -> None:
+        """The same with so many threads, which do the shares of all."""
         done, claims = np.zeros(CLAIM_WORDS, np.int64), np.zeros((self.threads, CLAIM_WORDS), np.int64)
         arguments = Call(
             course(),
@@ -63,15 +74,14 @@ class Crew:
                 "give_way": self._give_way,
             },
         ).words()
-        places = np.zeros((self.threads, _PLACE_WORDS), np.int64)
-        places[:, Place.THREAD], places[:, Place.THREADS] = np.arange(self.threads), self.threads
-        with self._busy:
-            others = self._others()
-            for helper, place in zip(others, places[1:], strict=True):
-                helper.start(lambda place=place: self._go(arguments, place))  # type: ignore[misc]
-            self._go(arguments, places[0])
-            for helper in others:
-                helper.wait()
+        places = np.zeros((threads, _PLACE_WORDS), np.int64)
+        places[:, Place.THREAD], places[:, Place.THREADS] = np.arange(threads), self.threads
+        others = self._others()[: threads - 1]
+        for helper, place in zip(others, places[1:], strict=True):
+            helper.start(lambda place=place: self._go(arguments, place))  # type: ignore[misc]
+        self._go(arguments, places[0])
+        for helper in others:
+            helper.wait()
 
     def _go(self, arguments: NDArray[np.int64], place: NDArray[np.int64]) -> None:
         self._course(arguments.ctypes.data, place.ctypes.data)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from epochwise.engine.code import Call, Variant
 from epochwise.engine.network import Float32
+from epochwise.engine.workers import Workers
 
 ALIGNMENT = 64
 """Bytes of a cache line, and of the widest vector."""
@@ -45,6 +46,7 @@ class Program:
         stretches, parts, calls: tables of words, see ``kernels/course.py``.
         arguments: those of each call.
         planned: what ``arguments`` points to, kept alive.
+        workers: how many threads run it.
     """
 
     stretches: NDArray[np.int64]
@@ -52,10 +54,11 @@ class Program:
     calls: NDArray[np.int64]
     arguments: list[NDArray[np.int64]]
     planned: list[Call]
+    workers: Workers
 
 
-def program(planned: list[Part], addresses: dict[Variant, int]) -> Program:
-    """Tables for these parts, with the addresses of their kernels."""
+def program(planned: list[Part], addresses: dict[Variant, int], threads: int) -> Program:
+    """Tables for these parts, with the addresses of their kernels, for a step of so many shares."""
     listed = [call for part in planned for call in part.calls]
     arguments = [call.words() for call in listed]
     calls = np.array(
@@ -69,4 +72,4 @@ def program(planned: list[Part], addresses: dict[Variant, int]) -> Program:
     parts = np.array([(end - len(part.calls), end, part.group, 0) for part, end in zip(planned, ends, strict=True)], np.int64)
     waits = [number for number, part in enumerate(planned, start=1) if part.wait]
     stretches = np.array(list(zip([0, *waits], waits, strict=False)), np.int64)
-    return Program(stretches, parts, calls, arguments, listed)
+    return Program(stretches, parts, calls, arguments, listed, Workers(threads))

@@ -102,6 +102,7 @@ def dense_update(
 
 
 def add_products(accumulators: list[Variable[Vector]], value: Vector, arriving: list[Vector]) -> None:
+    """To each accumulator one value's product with the number that arrives there."""
     for accumulator, number in zip(accumulators, arriving, strict=True):
         accumulator.value = accumulator.value + value * number
 

@@ -45,6 +45,7 @@ def accumulate(
 
 
 def bias_of(code: Code, bias: Floats, column: Int, vectors: int, lanes: int) -> list[Vector]:
+    """What the accumulators of a tile begin with, from a column on."""
     return [(bias + (column + v * lanes)).load(lanes) for v in range(vectors)]
 
 

@@ -15,7 +15,7 @@ products of ``T`` tiles lie in a thread's own memory as ``(16, T, C)`` and ``(16
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from epochwise.engine.code import Code, Place, Places, kernel
 from epochwise.engine.kernels.gradients import add_products
@@ -65,10 +65,10 @@ def _taps_back(column: Sequence[Vector]) -> list[Vector]:
     return [a + half, (b - c) * 0.5, half + d]
 
 
-def _both_ways(along: object, square: Square) -> Square:
+def _both_ways(along: Callable[[Sequence[Vector]], list[Vector]], square: Square) -> Square:
     """The same along columns and then along rows."""
-    down = list(zip(*[along(column) for column in zip(*square, strict=True)], strict=True))  # type: ignore[operator]
-    return [along(row) for row in down]  # type: ignore[operator]
+    columns = [along(column) for column in zip(*square, strict=True)]
+    return [along(row) for row in zip(*columns, strict=True)]
 
 
 def _loaded(at: Floats, line: Int, pixel: Int, size: int, lanes: int) -> Square:

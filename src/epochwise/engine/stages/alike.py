@@ -80,7 +80,7 @@ def _others(variant: Variant, target: Target) -> Iterator[Variant]:
         yield winograd.winograd_kernel_gradient(lanes=target.lanes)
     elif kernel is winograd.winograd_gradient:
         yield from _tiled(gradients.convolution_gradient, {}, target)
-    elif kernel is updates.update and fixed["clip"] != "norm":  # of gradients that each thread summed up, or that were put together
+    elif kernel is updates.update and fixed["clip"] != "norm":  # a gradient may be in copies or not
         yield from (kernel(**{**fixed, "lanes": lanes, "clear": not fixed["clear"]}) for lanes in every)
     elif kernel is products.dense_columns:
         yield from _tiled(products.dense, {"relu": False, "add": fixed["add"]}, target)

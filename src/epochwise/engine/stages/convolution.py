@@ -290,9 +290,7 @@ def _input_gradient_by_convolution(c: _Convolution) -> None:
     if c.is_plain_3x3 and winograd.fits(planning, c.kernel, form, x.form):
         weights = winograd.transformed(planning, turned, c.real_filters, x.form.pitch, predicting=False)
         maps = winograd.Maps(arriving, form, x.gradient, x.form)
-        call = winograd.convolution_call(
-            planning, maps, weights, planning.zeros(x.form.pitch), c.real_filters, add=x.arrived
-        )
+        call = winograd.convolution_call(planning, maps, weights, planning.zeros(x.form.pitch), c.real_filters, add=x.arrived)
         planning.add_backward(call.variant, **call.given)
         return
     lanes = x.form.lanes(planning.target)

@@ -38,6 +38,7 @@ class Maps:
 
     @property
     def tiles(self) -> int:
+        """Of a sample."""
         height, width, _ = self.y_form.shape
         return height * width // (winograd.TILE * winograd.TILE)
 
@@ -69,7 +70,7 @@ def convolution_call(planning: Planning, maps: Maps, weights: Float32, bias: Flo
     """``y = x * weights + bias``, or added to ``y``; the weights are transformed, ``inputs`` are without padding."""
     lanes = planning.target.lanes
     given = _given(planning, maps, inputs)
-    vectors, positions = planning.tile(maps.y_form.pitch // lanes, int(given["together"]))  # type: ignore[arg-type]
+    vectors, positions = planning.tile(maps.y_form.pitch // lanes, int(given["together"]))
     variant = winograd.winograd_convolution(lanes=lanes, positions=positions, vectors=vectors, add=add)
     return Call(variant, {**given, "weights": weights, "bias": bias, "y": maps.y})
 

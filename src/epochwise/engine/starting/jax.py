@@ -1,4 +1,4 @@
-"""Keras on JAX compiles a program for the shape of each weight that it draws, which takes longer than all else before a step."""
+"""Keras on JAX compiles a program for the shape of each weight that it draws, which takes longer than all else."""
 
 from __future__ import annotations
 
