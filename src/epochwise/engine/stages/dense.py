@@ -129,7 +129,7 @@ def _backward(planning: Planning, operation: Dense, x: Tensor, y: Tensor, relu: 
     if x.gradient is not None:
         blocks = x.form.blocks // rows
         turned = planning.turned(operation.kernel, inputs, outputs, (outputs, blocks, x.form.pitch), (2, 0, 1), _TOGETHER)
-        x_lanes = x.form.lanes(planning.target)
+        x_lanes = x.form.flat_lanes(planning.target) if rows == 1 else x.form.lanes(planning.target)
         given = {"x": y.gradient, "weights": turned.values, "y": x.gradient, "inputs": outputs, "outputs": inputs}
         if _is_split(planning, x, inputs * outputs, rows):
             _, positions = planning.tile(1, planning.threads)  # each thread has all samples
