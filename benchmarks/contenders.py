@@ -9,6 +9,7 @@ optimizers.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -195,6 +196,11 @@ def work() -> None:
     runs: dict[tuple[str, int], Run] = {}
     for line in sys.stdin:
         order = json.loads(line)
+        if "forget" in order:
+            runs.clear()  # each holds its data
+            gc.collect()
+            print(0.0, file=answers, flush=True)
+            continue
         name, batch = order["work"], order["batch"]
         if "setting" in order:
             setting = SETTINGS[order["setting"]]
@@ -252,6 +258,10 @@ class Contender:
             RuntimeError: the process ended.
         """
         return self._ask(work=work, batch=batch, steps=steps)
+
+    def forget(self) -> None:
+        """Let all models and their data go."""
+        self._ask(forget=True)
 
     def end(self) -> None:
         """Let it go."""

@@ -251,6 +251,8 @@ def main() -> None:
                         row |= {"date": now(), **measure(row["work"], row["batch"], contenders, probe, options)}
                         record.add(row)
                         show(row)
+                for contender in contenders.values():
+                    contender.forget()
     finally:
         for contender in contenders.values():
             contender.end()

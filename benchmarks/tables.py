@@ -71,8 +71,10 @@ def ladder(rows: list[Row]) -> str:
         own, (who, seconds) = row["epoch_seconds"][ENGINE], best_of(row)
         above = statistics.median(own) / row["roofline_seconds"]
         cells.append([row["work"], spread(own), f"{above:.1f}", short(seconds), who, f"**{gain(row):.1f}**"])
-    mean = math.exp(statistics.fmean(math.log(gain(row)) for row in rows))
+    mean = statistics.geometric_mean(gain(row) for row in rows)
     cells.append(["geometric mean", "", "", "", "", f"**{mean:.1f}**"])
+    most = statistics.geometric_mean(best_of(row)[1] / row["roofline_seconds"] for row in rows)
+    cells.append(["were each at its roofline", "", "1.0", "", "", f"{most:.1f}"])
     head = ["architecture", "engine (lowest-highest)", "times the roofline", "best of the frameworks", "which", "gain"]
     return lines_of(head, cells)
 
