@@ -129,9 +129,8 @@ def winograd_convolution(
         inputs: channels of ``x``, without padding.
     """
     thread = place[Place.THREAD]
-    patch_apart, product_apart = together * x_pixel + GAP, together * y_pixel + GAP
-    own_patches = patches + thread * (patch_apart * ELEMENTS)
-    own_products = products + thread * (product_apart * ELEMENTS)
+    patch_apart, own_patches = _own(patches, thread, together * x_pixel)
+    product_apart, own_products = _own(products, thread, together * y_pixel)
     for_all = code.loop(place.first, place.last), code.loop(0, tiles_in_all, together)
     with for_all[0] as sample, for_all[1] as first:
         source, target = x + sample * x_sample, y + sample * y_sample
@@ -155,6 +154,12 @@ def winograd_convolution(
                 for j, number in enumerate(line):
                     pixel = there + (y_line * i + y_pixel * j)
                     pixel.store(number + start + pixel.load(lanes) if add else number + start)
+
+
+def _own(room: Floats, thread: Int, floats: Int) -> tuple[Int, Floats]:
+    """How far apart the elements of a thread's tiles lie, of so many floats each, and where they begin."""
+    apart = floats + GAP
+    return apart, room + thread * (apart * ELEMENTS)
 
 
 def _take_patches(
@@ -198,9 +203,8 @@ def winograd_gradient(
     ``sums`` is ``(threads, 16, inputs, y_pixel)``; the other arguments are as in :func:`winograd_convolution`.
     """
     thread, size = place[Place.THREAD], inputs * y_pixel
-    patch_apart, product_apart = together * x_pixel + GAP, together * y_pixel + GAP
-    own_patches = patches + thread * (patch_apart * ELEMENTS)
-    own_products = products + thread * (product_apart * ELEMENTS)
+    patch_apart, own_patches = _own(patches, thread, together * x_pixel)
+    product_apart, own_products = _own(products, thread, together * y_pixel)
     own = sums + thread * (size * ELEMENTS)
     for_all = code.loop(place.first, place.last), code.loop(0, tiles_in_all, together)
     with for_all[0] as sample, for_all[1] as first:
