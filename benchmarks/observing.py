@@ -3,10 +3,12 @@
     KERAS_BACKEND=jax python benchmarks/observing.py --loop keras --resume benchmarks/results/DATE-observing.json
     python benchmarks/observing.py --loop pytorch --resume benchmarks/results/DATE-observing.json
 
-Trainings of some seconds without and with it take turns, A B A B, in one process. Of each the mean epoch counts, the first
-one left out, so that what is done in few epochs counts too. The ratio is that of the medians over the turns, with a 95 %
-interval by the paired bootstrap. The loop is one of Keras (on the backend of ``KERAS_BACKEND``), of PyTorch, or of JAX, and
-trains the question's CNN or, for very short steps, its MLP. With ``--resume`` the record grows.
+Trainings of some seconds with and without it are paired, in one process. A loop of PyTorch or JAX takes turns within a
+training: every other half second is told nothing of. ``fit`` cannot do this, so there whole trainings take turns, A B B A. Of
+each training the mean epoch counts, the first one left out, so that what is done in few epochs counts too. The ratio is the
+median over the pairs, with a 95 % interval by the bootstrap: processors whose speed changes from second to second slow down
+both of a pair. The loop is one of Keras (on the backend of ``KERAS_BACKEND``), of PyTorch, or of JAX, and trains the question's
+CNN or, for very short steps, its MLP. With ``--resume`` the record grows.
 """
 
 from __future__ import annotations
@@ -27,15 +29,17 @@ from typing import Any
 import numpy as np
 
 from epochwise.machines.host import host
-from epochwise.measuring.statistics import paired_ratio
+from epochwise.measuring.statistics import median_interval
 
 SAMPLES, BATCH = 6400, 32
 TURN_SECONDS = 2.0
+GROUP_SECONDS = 0.5
+"""Of epochs that follow each other in a loop that takes turns."""
 FEWEST_EPOCHS = 4
 """Of a turn, of which the first is not counted."""
 STEPS = SAMPLES // BATCH
-Epochs = Callable[[int, bool], list[float]]
-"""Trains so many epochs, watched or not, and gives the seconds of each but the first."""
+Pair = Callable[[int], tuple[list[float], list[float]]]
+"""Trains so many epochs without and as many with it, and gives the seconds of each but the first."""
 
 
 def arrays() -> tuple[Any, Any]:
@@ -44,7 +48,7 @@ def arrays() -> tuple[Any, Any]:
     return generator.random((SAMPLES, 28, 28, 1), dtype=np.float32), generator.integers(10, size=SAMPLES).astype("int32")
 
 
-def keras_loop(model_name: str) -> Epochs:
+def keras_loop(model_name: str) -> Pair:
     """``model.fit`` on the active backend."""
     import keras
 
@@ -68,15 +72,46 @@ def keras_loop(model_name: str) -> Epochs:
         model.fit(x, y, batch_size=BATCH, epochs=number, verbose=0, callbacks=[*explain, times])
         return times.seconds[1:]
 
-    return epochs
+    orders = itertools.cycle([(False, True), (True, False)])
+
+    def pair(number: int) -> tuple[list[float], list[float]]:
+        seconds = {watched: epochs(number, watched) for watched in next(orders)}
+        return seconds[False], seconds[True]
+
+    return pair
 
 
-def pytorch_loop(model_name: str) -> Epochs:
+def by_turns(epoch: Callable[[Any], None]) -> Pair:
+    """Some epochs of a loop are watched, and some are not.
+
+    Args:
+        epoch: trains one, and tells the watch, unless it is given ``None``.
+    """
+    import epochwise
+
+    def seconds_of(watch: Any) -> float:
+        began = time.perf_counter()
+        epoch(watch)
+        return time.perf_counter() - began
+
+    def pair(number: int) -> tuple[list[float], list[float]]:
+        seconds: dict[bool, list[float]] = {False: [], True: []}
+        with epochwise.watch(name="loop", steps_per_epoch=STEPS, profile=False, verbose=False) as watch:
+            seconds_of(watch)
+            group = max(1, round(GROUP_SECONDS / seconds_of(None)))
+            for watched in itertools.cycle((False, True)):
+                if len(seconds[watched]) >= number:
+                    return seconds[False], seconds[True]
+                seconds[watched] += [seconds_of(watch if watched else None) for _ in range(group)]
+        raise AssertionError
+
+    return pair
+
+
+def pytorch_loop(model_name: str) -> Pair:
     """A plain loop of PyTorch, with ``w.step()`` and ``w.batches``."""
     import torch
     from torch import nn
-
-    import epochwise
 
     models = {
         "cnn": lambda: nn.Sequential(
@@ -98,38 +133,27 @@ def pytorch_loop(model_name: str) -> Epochs:
         nn.functional.cross_entropy(model(batch[0]), batch[1]).backward()
         optimizer.step()
 
-    def epochs(number: int, watched: bool) -> list[float]:
-        seconds = []
-        if not watched:
-            for _ in range(number):
-                began = time.perf_counter()
-                for batch in loader:
-                    step(batch)
-                seconds.append(time.perf_counter() - began)
-            return seconds[1:]
-        with epochwise.watch(name="loop", steps_per_epoch=STEPS, profile=False, verbose=False) as watch:
-            for _ in range(number):
-                began = time.perf_counter()
-                for batch in watch.batches(loader):
-                    step(batch)
-                    watch.step()
-                seconds.append(time.perf_counter() - began)
-        return seconds[1:]
+    def epoch(watch: Any) -> None:
+        if watch is None:
+            for batch in loader:
+                step(batch)
+        else:
+            for batch in watch.batches(loader):
+                step(batch)
+                watch.step()
 
-    return epochs
+    return by_turns(epoch)
 
 
-def jax_loop(model_name: str) -> Epochs:
+def jax_loop(model_name: str) -> Pair:
     """A plain loop of JAX over a dense network, whatever ``model_name`` says."""
     import jax
-
-    import epochwise
 
     x, y = arrays()
     rows = x.reshape(SAMPLES, -1)
     sizes = (784, 64, 64, 10)
     keys = jax.random.split(jax.random.key(0), len(sizes))
-    start = [0.05 * jax.random.normal(key, size) for key, size in zip(keys, itertools.pairwise(sizes), strict=False)]
+    weights = [0.05 * jax.random.normal(key, size) for key, size in zip(keys, itertools.pairwise(sizes), strict=False)]
 
     def loss_of(weights: Any, features: Any, labels: Any) -> Any:
         for weight in weights[:-1]:
@@ -144,27 +168,18 @@ def jax_loop(model_name: str) -> Epochs:
     def batches() -> Any:
         return ((rows[place : place + BATCH], y[place : place + BATCH]) for place in range(0, SAMPLES, BATCH))
 
-    def epochs(number: int, watched: bool) -> list[float]:
-        weights, seconds = start, []
-        if not watched:
-            for _ in range(number):
-                began = time.perf_counter()
-                for batch in batches():
-                    weights, loss = step(weights, *batch)
-                loss.block_until_ready()
-                seconds.append(time.perf_counter() - began)
-            return seconds[1:]
-        with epochwise.watch(name="loop", steps_per_epoch=STEPS, profile=False, verbose=False) as watch:
-            for _ in range(number):
-                began = time.perf_counter()
-                for batch in watch.batches(batches()):
-                    weights, loss = step(weights, *batch)
-                    watch.step(loss)
-                loss.block_until_ready()
-                seconds.append(time.perf_counter() - began)
-        return seconds[1:]
+    def epoch(watch: Any) -> None:
+        nonlocal weights
+        if watch is None:
+            for batch in batches():
+                weights, loss = step(weights, *batch)
+        else:
+            for batch in watch.batches(batches()):
+                weights, loss = step(weights, *batch)
+                watch.step(loss)
+        loss.block_until_ready()
 
-    return epochs
+    return by_turns(epoch)
 
 
 LOOPS = {"keras": keras_loop, "pytorch": pytorch_loop, "jax": jax_loop}
@@ -178,17 +193,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=75.0)
     parser.add_argument("--resume", type=Path, help="record that grows")
     asked = parser.parse_args()
-    epochs = LOOPS[asked.loop](asked.model)
-    epochs(FEWEST_EPOCHS, False)
-    epochs(FEWEST_EPOCHS, True)
-    number = max(FEWEST_EPOCHS, math.ceil(TURN_SECONDS / np.median(epochs(FEWEST_EPOCHS, False))))
+    pair = LOOPS[asked.loop](asked.model)
+    pair(FEWEST_EPOCHS)
+    number = max(FEWEST_EPOCHS, math.ceil(TURN_SECONDS / np.median(pair(FEWEST_EPOCHS)[0])))
     plain: list[float] = []
     watched: list[float] = []
     until = time.perf_counter() + asked.seconds
     while time.perf_counter() < until:
-        plain.append(float(np.mean(epochs(number, False))))
-        watched.append(float(np.mean(epochs(number, True))))
-    ratio = paired_ratio(plain, watched)
+        for column, seconds in zip((plain, watched), pair(number), strict=True):
+            column.append(float(np.mean(seconds)))
+    ratio = median_interval([second / first for first, second in zip(plain, watched, strict=True)])
     backend = os.environ.get("KERAS_BACKEND", "tensorflow") if asked.loop == "keras" else asked.loop
     row = {
         "loop": asked.loop,

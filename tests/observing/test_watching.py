@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import signal
@@ -14,10 +15,13 @@ import pytest
 import epochwise
 from epochwise.errors import UsageError
 from epochwise.measuring.track import block_that_fits
+from epochwise.observing import observer
 from epochwise.observing.observer import FIRST_BLOCKS
 from epochwise.observing.watching import Watch
 
 torch = pytest.importorskip("torch")
+from epochwise.measuring.torch import TorchRuntime  # noqa: E402 - only where there is PyTorch
+
 pytestmark = pytest.mark.torch
 
 
@@ -110,6 +114,57 @@ def test_short_epochs_are_left_alone_most_of_the_time() -> None:
     blocks = watched.explanation.model.measurement.blocks
     assert FIRST_BLOCKS + 2 < len(blocks) < epochs / 5
     assert {block.steps for block in blocks} == {block_that_fits(50)}
+
+
+@pytest.mark.parametrize("through_batches", [True, False])
+@pytest.mark.parametrize("steps", [40, 300])
+def test_what_a_loop_does_between_its_epochs_is_part_of_them(steps: int, through_batches: bool) -> None:
+    """A validation by hand, say: it comes after the last step of an epoch and before the first batch of the next."""
+    between = 0.2
+    with epochwise.watch(steps_per_epoch=steps, profile=False, verbose=False) as watched:
+        for _ in range(8):
+            for _ in watched.batches(range(steps)) if through_batches else range(steps):
+                time.sleep(0.001)
+                watched.step()
+            time.sleep(between)
+    result = watched.explanation.model
+    assert steps * 0.001 + between < result.epoch_seconds.median < steps * 0.002 + 1.25 * between
+    turn = {part.name: part.seconds for part in result.where}["turn between epochs"]
+    assert 0.95 * between < turn < 1.25 * between
+
+
+def test_a_loop_is_left_alone_ever_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a training of days is not held half a million times; here much sooner."""
+    monkeypatch.setattr(observer, "BLOCK_SECONDS", 0.02)
+    monkeypatch.setattr(observer, "REST_SHARE", 1.0)
+    with epochwise.watch(profile=False, verbose=False) as watched:
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            time.sleep(0.001)
+            watched.step()
+    began = [block.started_at for block in watched.explanation.model.measurement.blocks]
+    assert FIRST_BLOCKS + 2 <= len(began) <= FIRST_BLOCKS + 8
+    assert all(later > 1.5 * earlier for earlier, later in itertools.pairwise(began[FIRST_BLOCKS:]))
+
+
+@pytest.mark.parametrize("steps_per_epoch", [None, 20, 500])
+def test_a_loop_whose_device_lags_behind_is_held_rarely(monkeypatch: pytest.MonkeyPatch, steps_per_epoch: int | None) -> None:
+    """To wait for a device with much to do takes long; the longer, the more rarely it is done."""
+    waited: list[float] = []  # when
+
+    def synchronize(_: object) -> None:
+        time.sleep(0.01)
+        waited.append(time.monotonic())
+
+    monkeypatch.setattr(TorchRuntime, "synchronize", synchronize)
+    with epochwise.watch(steps_per_epoch=steps_per_epoch, profile=False, verbose=False) as watched:
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            for _ in watched.batches(range(20)):
+                time.sleep(0.001)
+                watched.step()
+    assert len(watched.explanation.model.measurement.blocks) >= FIRST_BLOCKS
+    assert len([when for when in waited if when > until - 2]) <= 4  # two for a block, and two for a turn
 
 
 def test_an_error_in_the_loop_is_the_users() -> None:

@@ -8,6 +8,7 @@ that between two epochs every stay is told apart, and is marked as one in the tu
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -85,12 +86,7 @@ class HostClock:
         """The batches of a loader, each of them fetched."""
         with self.stay(INPUT):
             iterator = iter(loader)
-        while True:
-            try:
-                batch = self.fetch(iterator)
-            except StopIteration:
-                return
-            yield batch
+        return map(self.fetch, itertools.repeat(iterator))
 
     def begin_turn(self) -> None:
         """The last step of an epoch has been computed; nothing happens inside another stay."""

@@ -139,6 +139,8 @@ class Paused(msgspec.Struct, frozen=True, tag=True):
         pace_seconds: of a piece of work that is always the same, done now.
         found: what was found in the model, if that was asked for: ``denormals``, the share of weights that are; ``threads``.
         lead_in: steps that led in.
+        held_seconds: for which the loop was held at the beginning of these steps and their lead-in: until the device had
+            finished what it had been given before, and until it was said how to go on.
     """
 
     seconds: float
@@ -155,6 +157,7 @@ class Paused(msgspec.Struct, frozen=True, tag=True):
     pace_seconds: float = 0.0
     found: dict[str, float] = msgspec.field(default_factory=dict)
     lead_in: int = 0
+    held_seconds: float = 0.0
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

@@ -75,7 +75,8 @@ class Track:
         self.block_steps = 1
         self.steady_seconds = 0.0  # of a step that waits for its batch, where batches are made ahead in pauses
         self.longest_lead_in = 0
-        self.epochs_left_alone = 0  # before each turn that is timed
+        self.held: list[float] = []  # seconds, before each block, for which the loop was held
+        self._held = 0.0
         self.blocks: list[Block] = []
         self.turns: list[float] = []
         self.hosts: list[tuple[HostTime, ...]] = []  # of each block
@@ -177,9 +178,9 @@ class Track:
         if step < MADE_AHEAD * steady:
             self.steady_seconds = self.step_seconds = steady
 
-    def turn(self) -> None:
-        """Train to the end of an epoch and into the next; the turn between them is timed."""
-        paused = self.go(self.left_in_epoch + self.epochs_left_alone * self.steps_per_epoch, 1)
+    def turn(self, after: int = 0) -> None:
+        """Train to the end of an epoch, or of one so many epochs later, and into the next; the turn between them is timed."""
+        paused = self.go(self.left_in_epoch + after * self.steps_per_epoch, 1)
         self.turns.append(max(0.0, paused.seconds - self.step_seconds))
         self.turn_hosts.append(paused.host)
 
@@ -189,12 +190,21 @@ class Track:
         if steps < self.steps_per_epoch and with_lead_in > self.left_in_epoch:
             self.turn()
 
-    def block(self, since: float, *, inspect: bool = False) -> None:
-        """One undisturbed block; with ``inspect`` the model is looked into afterwards."""
-        lead_in = 1 if self.whole_epochs else self.lead_in
+    def block(self, since: float, *, lead_in: int | None = None, inspect: bool = False) -> None:
+        """One undisturbed block.
+
+        Args:
+            since: when measuring began.
+            lead_in: steps before it, in place of the usual few.
+            inspect: whether the model is looked into afterwards.
+        """
+        if lead_in is None:
+            lead_in = 1 if self.whole_epochs else self.lead_in
         self.make_room(lead_in + self.block_steps)
-        started_at = time.monotonic() - since
         paused = self.go(lead_in, self.block_steps, inspect=inspect)
+        started_at = time.monotonic() - since - paused.seconds
+        self.held.append(self._held)
+        self._held = 0.0
         self.found = paused.found or self.found
         self.blocks.append(Block(started_at, self.block_steps, paused.seconds))
         self.hosts.append(paused.host)
@@ -219,6 +229,7 @@ class Track:
 
     def _take(self, paused: Paused) -> None:
         self.next_step = paused.next_step
+        self._held += paused.held_seconds
         if self._as_it_is:
             self.epochs.extend(self._finite(ended) for ended in paused.ended)
         self.cpu_seconds = paused.cpu_seconds

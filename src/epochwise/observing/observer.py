@@ -7,6 +7,7 @@ beside it, which waits while the loop runs. The loop is held only where it waits
 from __future__ import annotations
 
 import math
+import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -26,13 +27,17 @@ from epochwise.measuring.worker import ConnectionChannel
 from epochwise.subjects.datasets import DataSpec
 
 BLOCK_SECONDS = 0.2
-"""Of a block, and on the average from one hold of the loop to the next, which costs it about a millisecond."""
+"""Of a block. The loop is held between blocks, which costs it about a millisecond, and more where a device lags behind."""
+SURE_SECONDS = 0.02
+"""Of steps from which it is taken how long a step takes, before the first block."""
 FIRST_BLOCKS = 5
-"""Blocks before the profile, which follow each other as closely as they can."""
+"""Blocks before the profile; of one epoch each, where epochs are short."""
 PROFILED_SECONDS = 0.3
 FEWEST_PROFILED, MOST_PROFILED = 4, 40
-HOLDS_AN_EPOCH = 2
-"""Of a short one: after the block, and after the turn."""
+HELD_SHARE = 0.005
+"""Of the time, for which the loop may be held: after the first blocks it is left alone for so long."""
+REST_SHARE = 1 / 200
+"""Of the time so far, for which the loop is left alone before each block at least: long trainings are held ever less often."""
 LOOK_INTO_AT = 16
 """Blocks after which the model is looked into for denormal weights; again after twice as many, and so on."""
 FOR_EVER = 1_000_000_000
@@ -97,6 +102,7 @@ class Observer:
         loaded: what is known of the model.
         runtime: the framework.
         profile: whether some steps are profiled.
+        turns_are_told: whether the clock is told where the loop is between two epochs; asked after the first step.
         running: whether the loop is still there; one that is left by an exception tells nobody.
         left: called from the thread beside the loop when it finds that the loop was left.
     """
@@ -107,6 +113,7 @@ class Observer:
         runtime: Runtime,
         *,
         profile: bool = True,
+        turns_are_told: Callable[[], bool] = lambda: True,
         running: Callable[[], bool] = lambda: True,
         left: Callable[[], None] = lambda: None,
     ) -> None:
@@ -114,6 +121,7 @@ class Observer:
         self._theirs = theirs
         self._others = OtherLoad()
         self._profile = profile
+        self._turns_are_told = turns_are_told
         self._began = time.monotonic()
         self._running, self._left = running, left
         self._ended = threading.Event()
@@ -138,13 +146,25 @@ class Observer:
 
     def _drive_on(self) -> None:
         track = self.track
-        track.step_seconds = track.go(0, 1).seconds
-        blocks = 0
+        longest = block_that_fits(track.steps_per_epoch)
+        self._warm_up()
+        short = track.steps_per_epoch * track.step_seconds < BLOCK_SECONDS
+        whole_epochs = short and self._turns_are_told()  # otherwise a turn is what an epoch's last step takes beyond others
+        blocks = rest = 0
         while True:
-            longest = block_that_fits(track.steps_per_epoch)
-            track.block_steps = max(1, min(round(BLOCK_SECONDS / track.step_seconds), longest))
+            steps = max(1, round(BLOCK_SECONDS / track.step_seconds))
+            rest_epochs = rest / track.steps_per_epoch
+            if whole_epochs:  # they begin with an epoch, where the loop may wait for its device itself
+                epochs = 1 if blocks < FIRST_BLOCKS else max(1, round(steps / track.steps_per_epoch))
+                track.block_steps = epochs * track.steps_per_epoch
+                lead_in = -track.next_step % track.steps_per_epoch + math.ceil(rest_epochs) * track.steps_per_epoch
+            else:
+                track.block_steps = min(steps, longest)
+                if track.left_in_epoch < track.block_steps:
+                    track.turn(after=round(rest_epochs))
+                lead_in = min(rest, track.left_in_epoch - track.block_steps)
             blocks += 1
-            track.block(self._began, inspect=blocks >= LOOK_INTO_AT and blocks & (blocks - 1) == 0)
+            track.block(self._began, lead_in=lead_in, inspect=blocks >= LOOK_INTO_AT and blocks & (blocks - 1) == 0)
             if blocks < FIRST_BLOCKS:
                 continue
             if self._profile and track.profiler_works and not track.profiles:
@@ -152,8 +172,17 @@ class Observer:
                 for _ in range(PROFILE_ROUNDS):
                     if track.profiler_works:
                         track.profile(max(FEWEST_PROFILED, min(MOST_PROFILED, steps, longest)))
-            epoch_seconds = track.steps_per_epoch * track.step_seconds
-            track.epochs_left_alone = math.ceil(HOLDS_AN_EPOCH * BLOCK_SECONDS / epoch_seconds) - 1
+            held = statistics.median(track.held[-FIRST_BLOCKS:])
+            seconds = max(held / HELD_SHARE - BLOCK_SECONDS, REST_SHARE * (time.monotonic() - self._began))
+            rest = round(seconds / track.step_seconds)
+
+    def _warm_up(self) -> None:
+        """See about how long a step takes."""
+        track, steps = self.track, 1
+        track.step_seconds = seconds = track.go(0, steps).seconds
+        while seconds < SURE_SECONDS and track.left_in_epoch >= (steps := 4 * steps):
+            seconds = track.go(0, steps).seconds
+            track.step_seconds = min(track.step_seconds, seconds / steps)
 
     def end(self) -> None:
         """The loop is over."""

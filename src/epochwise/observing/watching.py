@@ -107,7 +107,9 @@ class Watch:
         module = import_module(f"epochwise.measuring.{self._framework}")
         recorder = LayerRecorder(top=None if self._model is None else id(self._model))
         self._runtime = module.loop_runtime(self._model, recorder, Places(recorder))
-        self._observer = Observer(self._loaded(module), self._runtime, profile=self._profile)
+        self._observer = Observer(
+            self._loaded(module), self._runtime, profile=self._profile, turns_are_told=lambda: self._saw_batches
+        )
         self._observer.gate.begin()
         self._observer.gate.before_step(0)
         return self
@@ -122,20 +124,20 @@ class Watch:
             return
         if result is not None and self._framework == "jax":
             self._runtime.newest = result
-        self._steps += 1
         place = self._steps % self._given_steps if self._given_steps else self._steps
-        if self._given_steps and place == 0:
-            self._observer.gate.epoch_ended({})
+        self._steps += 1
         self._observer.gate.before_step(place)
+        if self._saw_batches and self._given_steps and place == self._given_steps - 1:
+            self._observer.gate.clock.begin_turn()  # it ends where the next epoch's batches are asked for
 
     def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
         """The batches of a loader; the time in which the loop waits for one is told apart."""
         observer = self._observer
         if observer is None:
-            yield from loader
-            return
+            return iter(loader)
         self._saw_batches = True
-        yield from observer.gate.clock.batches(loader)
+        observer.gate.clock.end_turn()
+        return observer.gate.clock.batches(loader)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         observer, self._observer = self._observer, None
