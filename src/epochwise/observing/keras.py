@@ -40,9 +40,9 @@ class Explain(keras.callbacks.Callback):
         print(explain.explanation.answer)
 
     It needs at least two epochs, or some hundred steps. It waits for the device a few times a second at first and ever more
-    rarely later, and profiles some steps once; apart from that training runs as it would without it. When ``fit`` is left by an
-    exception or Ctrl-C, of which Keras tells no callback, nothing is explained, and all that was put around Keras is gone within
-    a second.
+    rarely later, and profiles some steps once; apart from that training runs as it would without it. When ``fit`` is left by
+    an exception or Ctrl-C, of which Keras tells no callback, nothing is explained, and all that was put around Keras is gone
+    within a second.
 
     Args:
         profile: whether some steps are profiled. Without, layers and kernels are not told apart.
