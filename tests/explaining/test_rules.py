@@ -117,6 +117,13 @@ def test_a_probe_that_spares_nothing_names_nothing(now: float, spread: float) ->
     assert found("threads", explained(probes=(probed(ONE_THREAD, now, spread),))) is None
 
 
+def test_a_probe_beside_usual_steps_that_differ_much_names_nothing() -> None:
+    """Usual steps were as quick before the trial, and slow after it: that the trial was quick is chance."""
+    quick = probed(ONE_THREAD, 0.007)
+    assert found("threads", explained(probes=(msgspec.structs.replace(quick, usual_low_seconds_per_step=0.008),))) is not None
+    assert found("threads", explained(probes=(msgspec.structs.replace(quick, usual_low_seconds_per_step=0.007),))) is None
+
+
 def test_denormals() -> None:
     """With zeros in the place of denormal weights a step takes a tenth."""
     cause = the("denormals", explained(busy_share=0.95, probes=(probed(DENORMALS_OUT, 0.001, denormals=0.4),)))
@@ -136,6 +143,15 @@ def test_number_of_steps() -> None:
     cause = the("number of steps", explained(probes=(probed(BATCH, 0.0101, batch=256),)))
     assert cause.seconds == pytest.approx(STEP * STEPS * (1 - 10 / 32), rel=0.01)
     assert cause.left_seconds == pytest.approx(STEP * STEPS * 10 / 32, rel=0.02)
+
+
+@pytest.mark.parametrize("slower", [0.5, 1.0, 2.0])
+def test_what_steps_have_in_common_is_a_share(slower: float) -> None:
+    """While batches were tried the machine may be faster or slower than in the blocks; the cause is the same."""
+    usual, larger = 0.010 * slower, 0.0592 * slower  # 0.2 ms a sample: 8 of 10 ms are the same whatever the batch
+    tried = Probe(BATCH, 256, 30, Interval(larger, larger, larger), usual)
+    cause = the("number of steps", explained(probes=(tried,)))
+    assert cause.seconds == pytest.approx(0.8 * STEP * STEPS * (1 - 10 / 32), rel=0.01)
 
 
 def test_a_usual_batch_does_not_make_too_many_steps() -> None:

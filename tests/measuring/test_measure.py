@@ -258,17 +258,21 @@ def test_epochs_of_what_is_only_tried_are_not_those_of_the_training(clock: Clock
 
 
 def test_what_would_take_long_to_try_is_left_out_and_said(clock: Clock) -> None:
-    """A step of a second with 8 samples takes half a minute with 256: too long for a minute, not for what the note names."""
+    """A step of a second with 8 samples takes four with 32: too long for a minute, not for what the note names.
+
+    With room for some larger batch, the largest that there is room for is tried.
+    """
     slow = Simulated(clock, "slow", 1.0, 1875)
     loaded = msgspec.structs.replace(slow.loaded(), can_change_batch=True, batch_size=8, samples=15_000)
     (model,) = measure_players([slow], [loaded], 60.0).measurement.models  # type: ignore[list-item]
     assert model.probes == ()
     (note,) = (note for note in model.notes if "larger batch" in note)
-    assert "would take about 448 s" in note
+    assert "would take about 56 s" in note
     enough = float(note.partition("--seconds ")[2].split()[0])
-    slow = Simulated(clock, "slow", 1.0, 1875)
-    (model,) = measure_players([slow], [loaded], enough).measurement.models  # type: ignore[list-item]
-    assert [probe.name for probe in model.probes] == ["larger batch"]
+    for seconds, batch_size in ((enough, 32), (2 * enough, 64), (20 * enough, 256)):
+        slow = Simulated(clock, "slow", 1.0, 1875)
+        (model,) = measure_players([slow], [loaded], seconds).measurement.models  # type: ignore[list-item]
+        assert [(probe.name, probe.batch_size) for probe in model.probes] == [("larger batch", batch_size)]
 
 
 def test_the_faster_model_gets_a_third_of_the_time(clock: Clock) -> None:

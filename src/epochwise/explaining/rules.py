@@ -13,7 +13,7 @@ from collections.abc import Callable
 from epochwise.explaining.accounts import Accounts, Finding, Taken
 from epochwise.explaining.evidence import UPDATE, Case, transfers
 from epochwise.explaining.explanation import Cause, PlaceSeconds
-from epochwise.explaining.probing import DENORMALS_OUT, NOT_COMPILED, ONE_THREAD, fixed_cost, gain
+from epochwise.explaining.probing import DENORMALS_OUT, NOT_COMPILED, ONE_THREAD, fixed_share, gain
 from epochwise.explaining.vocabulary import (
     CALLBACKS,
     COMPILATION,
@@ -116,12 +116,12 @@ def not_worth_compiling(case: Case, accounts: Accounts) -> Finding | None:
 def number_of_steps(case: Case, accounts: Accounts) -> Finding | None:
     """A batch smaller than usual pays what a step costs whatever its size too often."""
     batch = case.measured.batch_size
-    found = fixed_cost(case)
+    found = fixed_share(case)
     if batch >= USUAL_BATCH or found is None:
         return None
-    probe, fixed = found
-    spared = case.steps * (1 - batch / USUAL_BATCH)
-    seconds = fixed * spared
+    probe, share = found
+    spared = 1 - batch / USUAL_BATCH
+    seconds = share * spared * (case.epoch - math.fsum(case.split.turn.values()))
     if seconds <= 0:
         return None
     return Finding(
@@ -129,8 +129,8 @@ def number_of_steps(case: Case, accounts: Accounts) -> Finding | None:
             STEPS,
             seconds,
             f"{case.steps:,} steps of {batch} samples: of the {seconds_text(probe.usual_seconds_per_step)} of a step"
-            f" {seconds_text(fixed)} do not depend on the batch (with {probe.batch_size} samples it takes"
-            f" {seconds_text(probe.seconds_per_step.median)})",
+            f" {seconds_text(share * probe.usual_seconds_per_step)} do not depend on the batch"
+            f" (with {probe.batch_size} samples it takes {seconds_text(probe.seconds_per_step.median)})",
             HIGH,
             f"a line through the step times of two batch sizes; counted is what batches of {USUAL_BATCH} would spare",
             f"a batch of {USUAL_BATCH} or more",

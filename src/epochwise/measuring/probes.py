@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
+import msgspec
 
-from epochwise.measuring.measurement import BATCH, DENORMALS_OUT, NOT_COMPILED, ONE_THREAD, Interval, Probe
+from epochwise.measuring.measurement import BATCH, DENORMALS_OUT, NOT_COMPILED, ONE_THREAD, Probe
 from epochwise.measuring.messages import Condition, Loaded
 from epochwise.measuring.statistics import median_interval
 from epochwise.measuring.track import Track
 
-LARGER_BATCH = 256
+LARGER_BATCH, LEAST_BATCH = 256, 32
+"""Samples of a larger batch; fewer where steps of so many would take too long."""
 PROBE_SHARE = 0.05
 """Of the measuring budget, for each probe of each model."""
 STRETCHES = 5
@@ -57,8 +58,10 @@ def probe(track: Track, name: str, condition: Condition, found: dict[str, float]
         found: kept with the probe.
         seconds: that it may take, without what must be compiled anew.
     """
-    larger = condition.batch_size or track.loaded.batch_size
-    expected = FEWEST_STEPS * track.step_seconds * larger / track.loaded.batch_size
+    expected = _expected_seconds(track, condition)
+    while expected > MOST_TIMES * seconds and (condition.batch_size or 0) // 2 >= max(LEAST_BATCH, 2 * track.loaded.batch_size):
+        condition = msgspec.structs.replace(condition, batch_size=(condition.batch_size or 0) // 2)
+        expected = _expected_seconds(track, condition)
     if expected > MOST_TIMES * seconds:
         track.notes.append(
             f"The trial '{name}' of {track.player.name} was left out: it would take about {expected:,.0f} s."
@@ -69,11 +72,17 @@ def probe(track: Track, name: str, condition: Condition, found: dict[str, float]
     track.change(condition)
     changed = _stretches(track, seconds / 2)
     track.change(Condition())
-    after = _stretches(track, seconds / 4)
-    usual = float(np.median([*before, *after]))
-    interval: Interval = median_interval(changed)
+    usual = median_interval([*before, *_stretches(track, seconds / 4)])
+    interval = median_interval(changed)
     steps = max(1, round(seconds / 2 / interval.median)) if interval.median else 0
-    return Probe(name, larger, steps, interval, usual, found) if math.isfinite(usual) else None
+    batch_size = condition.batch_size or track.loaded.batch_size
+    return Probe(name, batch_size, steps, interval, usual.median, found, usual.low) if math.isfinite(usual.median) else None
+
+
+def _expected_seconds(track: Track, condition: Condition) -> float:
+    """What the fewest steps of a trial would take, if each took as many times longer as it has samples."""
+    times = (condition.batch_size or track.loaded.batch_size) / track.loaded.batch_size
+    return FEWEST_STEPS * track.step_seconds * times
 
 
 def _stretches(track: Track, seconds: float) -> list[float]:

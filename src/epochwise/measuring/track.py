@@ -301,7 +301,7 @@ class Track:
             paces=self.paces,
             hosts=hosts,
             found=self.found,
-            denormals_cost=None if tried is None else tried.seconds_per_step.high < tried.usual_seconds_per_step,
+            denormals_cost=None if tried is None else tried.shortens,
             others=others,
         )
 
