@@ -7,13 +7,17 @@ Trainings of some seconds with and without it are paired, in one process. A loop
 training: every other half second is told nothing of. ``fit`` cannot do this, so there whole trainings take turns, A B B A. Of
 each training the mean epoch counts, the first one left out, so that what is done in few epochs counts too. The ratio is the
 median over the pairs, with a 95 % interval by the bootstrap: processors whose speed changes from second to second slow down
-both of a pair. The loop is one of Keras (on the backend of ``KERAS_BACKEND``), of PyTorch, or of JAX, and trains the question's
-CNN or, for very short steps, its MLP. With ``--resume`` the record grows.
+both of a pair. Where they change too much for that, there is a second figure: which share of a training of some more seconds,
+its first epoch with it, the loop's thread spends in epochwise, waiting for the device included.
+
+The loop is one of Keras (on the backend of ``KERAS_BACKEND``), of PyTorch, or of JAX, and trains the question's CNN or, for
+very short steps, its MLP. With ``--resume`` the record grows.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import datetime
 import importlib.metadata
 import itertools
@@ -22,19 +26,24 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 from epochwise.machines.host import host
+from epochwise.measuring.clock import HostClock
+from epochwise.measuring.gate import Gate
 from epochwise.measuring.statistics import median_interval
 
 SAMPLES, BATCH = 6400, 32
 TURN_SECONDS = 2.0
 GROUP_SECONDS = 0.5
 """Of epochs that follow each other in a loop that takes turns."""
+OWN_TURNS = 3
+"""Times as long is the training of which the loop's own calls are timed."""
 FEWEST_EPOCHS = 4
 """Of a turn, of which the first is not counted."""
 STEPS = SAMPLES // BATCH
@@ -182,6 +191,36 @@ def jax_loop(model_name: str) -> Pair:
     return by_turns(epoch)
 
 
+def own_share(pair: Pair, number: int) -> float:
+    """Share of a watched training that its thread spends in epochwise: at the gate, and around its fetching of batches."""
+    spent = calls = 0.0
+    before_step = Gate.before_step
+
+    def timed(gate: Gate, step: int) -> None:
+        nonlocal spent, calls
+        began = time.perf_counter()
+        before_step(gate, step)
+        spent += time.perf_counter() - began
+        calls += 1
+
+    with mock.patch.object(Gate, "before_step", timed):
+        _, watched = pair(number)
+    return (spent + calls * fetching()) / sum(watched)
+
+
+def fetching() -> float:
+    """Seconds for which a batch is fetched through the clock, beyond those of the loader."""
+    fetches = 100_000
+
+    def seconds(batches: Iterator[None]) -> float:
+        began = time.perf_counter()
+        collections.deque(batches, maxlen=0)
+        return (time.perf_counter() - began) / fetches
+
+    plain = seconds(itertools.repeat(None, fetches))
+    return seconds(HostClock().batches(itertools.repeat(None, fetches))) - plain
+
+
 LOOPS = {"keras": keras_loop, "pytorch": pytorch_loop, "jax": jax_loop}
 
 
@@ -203,6 +242,7 @@ def main() -> None:
         for column, seconds in zip((plain, watched), pair(number), strict=True):
             column.append(float(np.mean(seconds)))
     ratio = median_interval([second / first for first, second in zip(plain, watched, strict=True)])
+    own = own_share(pair, OWN_TURNS * number)
     backend = os.environ.get("KERAS_BACKEND", "tensorflow") if asked.loop == "keras" else asked.loop
     row = {
         "loop": asked.loop,
@@ -213,9 +253,11 @@ def main() -> None:
         "plain_seconds": plain,
         "watched_seconds": watched,
         "cost": [ratio.median - 1, ratio.low - 1, ratio.high - 1],
+        "own_share": own,
     }
     cost = " to ".join(f"{value - 1:+.2%}" for value in (ratio.low, ratio.high))
-    print(f"{asked.loop} {backend} {asked.model}: {np.median(plain):.3f} s an epoch; watched {ratio.median - 1:+.2%} ({cost})")
+    loop = f"{asked.loop} {backend} {asked.model}"
+    print(f"{loop}: {np.median(plain):.3f} s an epoch; watched {ratio.median - 1:+.2%} ({cost}), own {own:.2%}")
     if asked.resume:
         kept = json.loads(asked.resume.read_text())["results"] if asked.resume.exists() else []
         key = ("loop", "backend", "model")
