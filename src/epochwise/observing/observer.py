@@ -34,10 +34,10 @@ FIRST_BLOCKS = 5
 """Blocks before the profile; of one epoch each, where epochs are short."""
 PROFILED_SECONDS = 0.3
 FEWEST_PROFILED, MOST_PROFILED = 4, 40
-HELD_SHARE = 0.005
-"""Of the time, for which the loop may be held: after the first blocks it is left alone for so long."""
+HELD_SHARE = 0.01
+"""Of the time, for which the loop may be held: after the first blocks it is left alone until it was not held for longer."""
 REST_SHARE = 1 / 200
-"""Of the time so far, for which the loop is left alone before each block at least: long trainings are held ever less often."""
+"""Of the time so far, that passes from one block to the next at least: long trainings are held ever less often."""
 LOOK_INTO_AT = 16
 """Blocks after which the model is looked into for denormal weights; again after twice as many, and so on."""
 FOR_EVER = 1_000_000_000
@@ -162,7 +162,7 @@ class Observer:
                 track.block_steps = min(steps, longest)
                 if track.left_in_epoch < track.block_steps:
                     track.turn(after=round(rest_epochs))
-                lead_in = min(rest, track.left_in_epoch - track.block_steps)
+                lead_in = max(0, min(rest, track.left_in_epoch - track.block_steps))
             blocks += 1
             track.block(self._began, lead_in=lead_in, inspect=blocks >= LOOK_INTO_AT and blocks & (blocks - 1) == 0)
             if blocks < FIRST_BLOCKS:
@@ -173,8 +173,8 @@ class Observer:
                     if track.profiler_works:
                         track.profile(max(FEWEST_PROFILED, min(MOST_PROFILED, steps, longest)))
             held = statistics.median(track.held[-FIRST_BLOCKS:])
-            seconds = max(held / HELD_SHARE - BLOCK_SECONDS, REST_SHARE * (time.monotonic() - self._began))
-            rest = round(seconds / track.step_seconds)
+            to_rest = max(held / HELD_SHARE, REST_SHARE * (time.monotonic() - self._began))
+            rest = max(0, round(to_rest / track.step_seconds) - track.block_steps)
 
     def _warm_up(self) -> None:
         """See about how long a step takes."""
