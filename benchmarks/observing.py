@@ -3,12 +3,12 @@
     KERAS_BACKEND=jax python benchmarks/observing.py --loop keras --resume benchmarks/results/DATE-observing.json
     python benchmarks/observing.py --loop pytorch --resume benchmarks/results/DATE-observing.json
 
-Trainings of some seconds with and without it are paired, in one process. A loop of PyTorch or JAX takes turns within a
-training: every other half second is told nothing of. ``fit`` cannot do this, so there whole trainings take turns, A B B A. Of
-each training the mean epoch counts, the first one left out, so that what is done in few epochs counts too. The ratio is the
-median over the pairs, with a 95 % interval by the bootstrap: processors whose speed changes from second to second slow down
-both of a pair. Where they change too much for that, there is a second figure: which share of a training of some more seconds,
-its first epoch with it, the loop's thread spends in epochwise, waiting for the device included.
+Within trainings of some seconds, epochs take turns: watched, told nothing of, told nothing of, watched, and so on. Processors
+whose speed changes from second to second slow down neighbours alike. The cost is the ratio of the sums of both kinds, first
+epochs and all, since much of it falls on few epochs; with a 95 % interval by the bootstrap over pairs of neighbours.
+
+Two figures look at it from another side: which share of a training its own thread spends in epochwise, waiting for the device
+included (for which it might have to wait anyway), and for which share the thread beside it keeps a processor busy.
 
 The loop is one of Keras (on the backend of ``KERAS_BACKEND``), of PyTorch, or of JAX, and trains the question's CNN or, for
 very short steps, its MLP. With ``--resume`` the record grows.
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import datetime
 import importlib.metadata
 import itertools
@@ -32,69 +33,116 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from scipy import stats
 
 from epochwise.machines.host import host
 from epochwise.measuring.clock import HostClock
 from epochwise.measuring.gate import Gate
-from epochwise.measuring.statistics import median_interval
+from epochwise.observing.observer import Observer
 
-SAMPLES, BATCH = 6400, 32
-TURN_SECONDS = 2.0
-GROUP_SECONDS = 0.5
-"""Of epochs that follow each other in a loop that takes turns."""
-OWN_TURNS = 3
-"""Times as long is the training of which the loop's own calls are timed."""
-FEWEST_EPOCHS = 4
-"""Of a turn, of which the first is not counted."""
-STEPS = SAMPLES // BATCH
-Pair = Callable[[int], tuple[list[float], list[float]]]
-"""Trains so many epochs without and as many with it, and gives the seconds of each but the first."""
-
-
-def arrays() -> tuple[Any, Any]:
-    """Random images and labels."""
-    generator = np.random.default_rng(0)
-    return generator.random((SAMPLES, 28, 28, 1), dtype=np.float32), generator.integers(10, size=SAMPLES).astype("int32")
+BATCH = 32
+FEWEST_STEPS, MOST_STEPS = 25, 400
+EPOCH_SECONDS = 0.1
+"""Of an epoch at least: short enough for many turns, long enough that a queue of steps of a device is a small part of it."""
+TRAINING_SECONDS = 16.0
+"""Of each training, half of them watched."""
+FEWEST_PAIRS = 4
+Pairs = list[tuple[float, float]]
+"""Seconds of neighbouring epochs: told nothing of, and watched."""
+Loop = Callable[[int], Pairs]
+"""Trains for so many pairs of epochs."""
 
 
-def keras_loop(model_name: str) -> Pair:
+def arrays(steps: int) -> tuple[Any, Any]:
+    """Random images and labels for so many steps."""
+    generator, samples = np.random.default_rng(0), steps * BATCH
+    return generator.random((samples, 28, 28, 1), dtype=np.float32), generator.integers(10, size=samples).astype("int32")
+
+
+def watched_epochs() -> Iterator[bool]:
+    """Whether an epoch is watched: one, none, none, one, and so on, so that a drift of speed cancels."""
+    return itertools.cycle((True, False, False, True))
+
+
+def pairs_of(epochs: list[float]) -> Pairs:
+    """The seconds of epochs in turns, pair by pair."""
+    neighbours = zip(epochs[::2], epochs[1::2], itertools.islice(watched_epochs(), 0, None, 2), strict=False)
+    return [(second, first) if first_is_watched else (first, second) for first, second, first_is_watched in neighbours]
+
+
+def keras_loop(model_name: str, steps: int) -> Loop:
     """``model.fit`` on the active backend."""
     import keras
+    from keras.src.trainers.epoch_iterator import EpochIterator
 
     import epochwise
     from epochwise.subjects import question
 
-    class Times(keras.callbacks.Callback):
+    class InTurns(epochwise.callbacks.Explain):
+        """Times epochs, and is told nothing of some of them."""
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            super().on_train_begin(logs)
+            self.watches, self.asleep, self.seconds = watched_epochs(), None, []
+
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            watched = next(self.watches)
+            if watched and self.asleep is not None:
+                self._observer, self.asleep = self.asleep, None
+                self._open.enter_context(self._listen(self._observer.gate))
+            elif not watched and self.asleep is None:
+                self._observer, self.asleep = None, self._observer
+                self._open.close()
             self.began = time.perf_counter()
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            self.seconds = [*getattr(self, "seconds", []), time.perf_counter() - self.began]
+            super().on_epoch_end(epoch, logs)
+            self.seconds.append(time.perf_counter() - self.began)
 
-    x, y = arrays()
+        def on_train_end(self, logs: Any = None) -> None:
+            self._observer = self._observer or self.asleep
+            super()._give_up()
+
+    (kind,) = EpochIterator.__subclasses__()
+    x, y = arrays(steps)
     model = getattr(question, f"build_model_{model_name}")((28, 28, 1), 10)
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
 
-    def epochs(number: int, watched: bool) -> list[float]:
-        times = Times()
-        explain = [epochwise.callbacks.Explain(profile=False, verbose=False)] if watched else []
-        model.fit(x, y, batch_size=BATCH, epochs=number, verbose=0, callbacks=[*explain, times])
-        return times.seconds[1:]
+    def train(pairs: int) -> Pairs:
+        turns = InTurns(profile=False, verbose=False)
+        iterate, make, made = EpochIterator.__iter__, kind._get_iterator, None
 
-    orders = itertools.cycle([(False, True), (True, False)])
+        def kept(iterator: Any) -> Any:
+            """An iterator over batches, as Keras makes it at the end of the epoch before."""
+            nonlocal made
+            made = iter(make(iterator))
+            return made
 
-    def pair(number: int) -> tuple[list[float], list[float]]:
-        seconds = {watched: epochs(number, watched) for watched in next(orders)}
-        return seconds[False], seconds[True]
+        def iterated(iterator: Any) -> Any:
+            """It becomes what this epoch would have made of it."""
+            if iterator._current_iterator is not None and made is not None:
+                observer = turns._observer
+                iterator._current_iterator = made if observer is None else observer.gate.clock.batches(made)
+            return iterate(iterator)
 
-    return pair
+        # On TensorFlow the step itself takes its batch, in the graph.
+        outside = keras.backend.backend() != "tensorflow"
+        with (
+            mock.patch.object(EpochIterator, "__iter__", iterated),
+            mock.patch.object(kind, "_get_iterator", kept) if outside else contextlib.nullcontext(),
+        ):
+            model.fit(x, y, batch_size=BATCH, epochs=2 * pairs, verbose=0, callbacks=[turns])
+        return pairs_of(turns.seconds)
+
+    return train
 
 
-def by_turns(epoch: Callable[[Any], None]) -> Pair:
+def by_turns(epoch: Callable[[Any], None], steps: int) -> Loop:
     """Some epochs of a loop are watched, and some are not.
 
     Args:
         epoch: trains one, and tells the watch, unless it is given ``None``.
+        steps: of an epoch.
     """
     import epochwise
 
@@ -103,21 +151,15 @@ def by_turns(epoch: Callable[[Any], None]) -> Pair:
         epoch(watch)
         return time.perf_counter() - began
 
-    def pair(number: int) -> tuple[list[float], list[float]]:
-        seconds: dict[bool, list[float]] = {False: [], True: []}
-        with epochwise.watch(name="loop", steps_per_epoch=STEPS, profile=False, verbose=False) as watch:
-            seconds_of(watch)
-            group = max(1, round(GROUP_SECONDS / seconds_of(None)))
-            for watched in itertools.cycle((False, True)):
-                if len(seconds[watched]) >= number:
-                    return seconds[False], seconds[True]
-                seconds[watched] += [seconds_of(watch if watched else None) for _ in range(group)]
-        raise AssertionError
+    def train(pairs: int) -> Pairs:
+        with epochwise.watch(name="loop", steps_per_epoch=steps, profile=False, verbose=False) as watch:
+            turns = itertools.islice(watched_epochs(), 2 * pairs)
+            return pairs_of([seconds_of(watch if watched else None) for watched in turns])
 
-    return pair
+    return train
 
 
-def pytorch_loop(model_name: str) -> Pair:
+def pytorch_loop(model_name: str, steps: int) -> Loop:
     """A plain loop of PyTorch, with ``w.step()`` and ``w.batches``."""
     import torch
     from torch import nn
@@ -133,7 +175,7 @@ def pytorch_loop(model_name: str) -> Pair:
     }
     model = models[model_name]()
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
-    x, y = arrays()
+    x, y = arrays(steps)
     features, labels = torch.as_tensor(x.transpose(0, 3, 1, 2).copy()), torch.as_tensor(y).long()
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(features, labels), batch_size=BATCH)
 
@@ -151,15 +193,15 @@ def pytorch_loop(model_name: str) -> Pair:
                 step(batch)
                 watch.step()
 
-    return by_turns(epoch)
+    return by_turns(epoch, steps)
 
 
-def jax_loop(model_name: str) -> Pair:
+def jax_loop(model_name: str, steps: int) -> Loop:
     """A plain loop of JAX over a dense network, whatever ``model_name`` says."""
     import jax
 
-    x, y = arrays()
-    rows = x.reshape(SAMPLES, -1)
+    x, y = arrays(steps)
+    rows = x.reshape(len(x), -1)
     sizes = (784, 64, 64, 10)
     keys = jax.random.split(jax.random.key(0), len(sizes))
     weights = [0.05 * jax.random.normal(key, size) for key, size in zip(keys, itertools.pairwise(sizes), strict=False)]
@@ -175,7 +217,7 @@ def jax_loop(model_name: str) -> Pair:
         return [weight - 0.01 * gradient for weight, gradient in zip(weights, gradients, strict=True)], loss
 
     def batches() -> Any:
-        return ((rows[place : place + BATCH], y[place : place + BATCH]) for place in range(0, SAMPLES, BATCH))
+        return ((rows[place : place + BATCH], y[place : place + BATCH]) for place in range(0, len(rows), BATCH))
 
     def epoch(watch: Any) -> None:
         nonlocal weights
@@ -188,24 +230,26 @@ def jax_loop(model_name: str) -> Pair:
                 watch.step(loss)
         loss.block_until_ready()
 
-    return by_turns(epoch)
+    return by_turns(epoch, steps)
 
 
-def own_share(pair: Pair, number: int) -> float:
-    """Share of a watched training that its thread spends in epochwise: at the gate, and around its fetching of batches."""
-    spent = calls = 0.0
-    before_step = Gate.before_step
+@contextlib.contextmanager
+def shares(of: dict[str, float]) -> Iterator[None]:
+    """Add up in ``of`` the seconds that a loop's thread is at the gate, how often, and those of the thread beside it."""
+    before_step, drive = Gate.before_step, Observer._drive
 
     def timed(gate: Gate, step: int) -> None:
-        nonlocal spent, calls
         began = time.perf_counter()
         before_step(gate, step)
-        spent += time.perf_counter() - began
-        calls += 1
+        of["gate"] += time.perf_counter() - began
+        of["calls"] += 1
 
-    with mock.patch.object(Gate, "before_step", timed):
-        _, watched = pair(number)
-    return (spent + calls * fetching()) / sum(watched)
+    def driven(observer: Observer) -> None:
+        drive(observer)
+        of["beside"] += time.thread_time()
+
+    with mock.patch.object(Gate, "before_step", timed), mock.patch.object(Observer, "_drive", driven):
+        yield
 
 
 def fetching() -> float:
@@ -229,42 +273,51 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--loop", choices=LOOPS, required=True)
     parser.add_argument("--model", choices=("cnn", "seq"), default="cnn")
-    parser.add_argument("--seconds", type=float, default=75.0)
+    parser.add_argument("--seconds", type=float, default=240.0)
     parser.add_argument("--resume", type=Path, help="record that grows")
     asked = parser.parse_args()
-    pair = LOOPS[asked.loop](asked.model)
-    pair(FEWEST_EPOCHS)
-    number = max(FEWEST_EPOCHS, math.ceil(TURN_SECONDS / np.median(pair(FEWEST_EPOCHS)[0])))
-    plain: list[float] = []
-    watched: list[float] = []
+    loop, steps = LOOPS[asked.loop], FEWEST_STEPS
+    train = loop(asked.model, steps)
+    while (shortest := min(map(min, train(FEWEST_PAIRS)))) < EPOCH_SECONDS and steps < MOST_STEPS:
+        steps *= 2
+        train = loop(asked.model, steps)
+    pairs = math.ceil(TRAINING_SECONDS / 2 / shortest)
+    found: Pairs = []
     until = time.perf_counter() + asked.seconds
     while time.perf_counter() < until:
-        for column, seconds in zip((plain, watched), pair(number), strict=True):
-            column.append(float(np.mean(seconds)))
-    ratio = median_interval([second / first for first, second in zip(plain, watched, strict=True)])
-    own = own_share(pair, OWN_TURNS * number)
+        found += train(pairs)
+    plain, watched = (list(column) for column in zip(*found, strict=True))
+    ratio = sum(watched) / sum(plain)
+    bounds = stats.bootstrap(
+        (watched, plain), lambda one, other, axis: one.sum(axis) / other.sum(axis), paired=True, method="percentile", rng=0
+    ).confidence_interval
+    spent = dict.fromkeys(("gate", "calls", "beside"), 0.0)
+    with shares(spent):
+        seconds = math.fsum(watched for _, watched in train(pairs))
+    own, beside = (spent["gate"] + spent["calls"] * fetching()) / seconds, spent["beside"] / seconds
     backend = os.environ.get("KERAS_BACKEND", "tensorflow") if asked.loop == "keras" else asked.loop
     row = {
         "loop": asked.loop,
         "backend": backend,
         "model": asked.model,
-        "steps_per_epoch": STEPS,
-        "epochs": number,
+        "steps_per_epoch": steps,
+        "pairs_of_a_training": pairs,
         "plain_seconds": plain,
         "watched_seconds": watched,
-        "cost": [ratio.median - 1, ratio.low - 1, ratio.high - 1],
+        "cost": [value - 1 for value in (ratio, *bounds)],
         "own_share": own,
+        "beside_share": beside,
     }
-    cost = " to ".join(f"{value - 1:+.2%}" for value in (ratio.low, ratio.high))
-    loop = f"{asked.loop} {backend} {asked.model}"
-    print(f"{loop}: {np.median(plain):.3f} s an epoch; watched {ratio.median - 1:+.2%} ({cost}), own {own:.2%}")
+    cost = " to ".join(f"{value - 1:+.2%}" for value in bounds)
+    print(f"{asked.loop} {backend} {asked.model}: {np.median(plain):.3f} s an epoch of {steps} steps")
+    print(f"  watched {ratio - 1:+.2%} ({cost}); own {own:.2%}, beside {beside:.2%}")
     if asked.resume:
         kept = json.loads(asked.resume.read_text())["results"] if asked.resume.exists() else []
         key = ("loop", "backend", "model")
         kept = [other for other in kept if [other[name] for name in key] != [row[name] for name in key]]
         tools = ("epochwise", "keras", "tensorflow-cpu", "jax", "torch")
         record = {
-            "schema": "epochwise-benchmark/observing/1",
+            "schema": "epochwise-benchmark/observing/2",
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "command": "python benchmarks/observing.py",
             "machine": {"processor": host().name, "cores": host().cores},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import keras
 from keras.src.trainers.epoch_iterator import EpochIterator  # what every backend's fit goes through to get its batches
 
-from epochwise.measuring.clock import INPUT, VALIDATION, HostClock, callback_name
+from epochwise.measuring.clock import INPUT, VALIDATION, callback_name
 from epochwise.measuring.conditions import without_denormals
 from epochwise.measuring.gate import ChangeCondition, Gate, StopTraining
 from epochwise.measuring.messages import Condition
@@ -102,7 +103,7 @@ def told(model: Any, callbacks: Iterable[type], gate: Gate, see: Callable[[Any],
         model: that is trained.
         callbacks: classes of the callbacks to tell of.
         gate: whose clock is told.
-        see: is given the first batch, where batches pass through Python.
+        see: is given the first batch of each epoch, where batches pass through Python.
     """
     clock = gate.clock
 
@@ -115,8 +116,8 @@ def told(model: Any, callbacks: Iterable[type], gate: Gate, see: Callable[[Any],
             yield from steps
         gate.steps_ended()
 
-    def batches(original: Callable[..., Any], iterator: Any) -> Any:
-        return _Timed(original(iterator), clock, see)
+    def batches(original: Callable[..., Any], iterator: Any) -> Iterator[Any]:
+        return _first_seen(clock.batches(original(iterator)), see)
 
     def validation(original: Callable[..., Any], this: Any, *args: Any, **kwargs: Any) -> Any:
         gate.steps_ended()
@@ -141,25 +142,11 @@ def told(model: Any, callbacks: Iterable[type], gate: Gate, see: Callable[[Any],
         yield
 
 
-class _Timed:
-    """An iterator over batches that tells the clock while it fetches one."""
-
-    def __init__(self, batches: Any, clock: HostClock, see: Callable[[Any], None]) -> None:
-        self._batches = batches
-        self._clock = clock
-        self._see: Callable[[Any], None] | None = see
-
-    def __iter__(self) -> _Timed:
-        with self._clock.stay(INPUT):
-            self._iterator = iter(self._batches)
-        return self
-
-    def __next__(self) -> Any:
-        batch = self._clock.fetch(self._iterator)
-        if self._see is not None:
-            self._see(batch)
-            self._see = None
-        return batch
+def _first_seen(batches: Iterator[Any], see: Callable[[Any], None]) -> Iterator[Any]:
+    for first in itertools.islice(batches, 1):
+        see(first)
+        yield first
+    yield from batches
 
 
 HOOKS = tuple(

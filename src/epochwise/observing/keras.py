@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +18,7 @@ from epochwise.errors import EpochwiseError
 from epochwise.explaining.explain import explain_measured
 from epochwise.explaining.explanation import Explanation
 from epochwise.machines.measure import machine
+from epochwise.measuring.gate import Gate
 from epochwise.measuring.keras import told
 from epochwise.measuring.measure import Measured
 from epochwise.measuring.messages import Loaded
@@ -89,11 +91,9 @@ class Explain(keras.callbacks.Callback):
             running=self._running,
             left=around.close,
         )
-        gate = self._observer.gate
-        self._open.enter_context(scopes)
-        self._open.enter_context(told(model, _kinds(keras.callbacks.Callback) - {type(self)}, gate, self._see_first))
-        self._open.enter_context(patched(EpochIterator, "__iter__", self._see_batches))
-        gate.begin()
+        around.enter_context(scopes)
+        around.enter_context(self._listen(self._observer.gate))
+        self._observer.gate.begin()
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Before each call of the training function."""
@@ -138,6 +138,13 @@ class Explain(keras.callbacks.Callback):
         found = Measured(_with_model(measurement, model), (counts,), (None,))
         self.explanation = explain_measured(found, machine())
         self._say(self.explanation.answer)
+
+    @contextlib.contextmanager
+    def _listen(self, gate: Gate) -> Iterator[None]:
+        """Let Keras tell where ``fit`` is."""
+        others = _kinds(keras.callbacks.Callback).difference(type(self).__mro__)
+        with told(self.model, others, gate, self._see_first), patched(EpochIterator, "__iter__", self._see_batches):
+            yield
 
     def _see_first(self, batch: Any) -> None:
         if self._sample is None:
