@@ -76,6 +76,7 @@ def keras_loop(model_name: str, steps: int) -> Loop:
     from keras.src.trainers.epoch_iterator import EpochIterator
 
     import epochwise
+    from epochwise.measuring.keras import _first_seen
     from epochwise.subjects import question
 
     class InTurns(epochwise.callbacks.Explain):
@@ -122,7 +123,9 @@ def keras_loop(model_name: str, steps: int) -> Loop:
             """It becomes what this epoch would have made of it."""
             if iterator._current_iterator is not None and made is not None:
                 observer = turns._observer
-                iterator._current_iterator = made if observer is None else observer.gate.clock.batches(made)
+                iterator._current_iterator = made
+                if observer is not None:
+                    iterator._current_iterator = _first_seen(observer.gate.clock.batches(made), turns._see_first)
             return iterate(iterator)
 
         # On TensorFlow the step itself takes its batch, in the graph.

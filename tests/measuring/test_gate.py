@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from epochwise.errors import DataError
-from epochwise.measuring.clock import TURN
+from epochwise.measuring.clock import TURN, HostClock
 from epochwise.measuring.gate import ChangeCondition, Gate, StopTraining
 from epochwise.measuring.messages import Condition, Go, Paused, ProfiledSteps, Reply, Request, Start, Stop
 
@@ -238,18 +238,40 @@ def test_fetching_a_batch_is_a_stay_in_the_input_pipeline() -> None:
             yield number
 
     clock.start()
-    stream = batches()
-    assert clock.fetch(stream) == 0
+    stream = clock.batches(batches())
+    assert next(stream) == 0
     gate.steps_ended()
-    assert clock.fetch(stream) == 1
+    assert next(stream) == 1
     clock.end_turn()
     with clock.stay("callback Mine"):
-        assert clock.fetch(stream) == 2
-    with pytest.raises(StopIteration):
-        clock.fetch(stream)
+        assert next(stream) == 2
+    assert next(stream, "none") == "none"
     found = {(time_.place, time_.in_turn): time_.seconds for time_ in clock.read()}
     assert set(found) == {("input pipeline", False), ("input pipeline", True), ("callback Mine", False), (TURN, True)}
     for place in [("input pipeline", False), ("input pipeline", True), ("callback Mine", False)]:
         assert 0.008 <= found[place] < 0.016
     assert found[TURN, True] < 0.004
     assert clock.in_step
+
+
+def test_batches_are_not_timed_while_nothing_is_measured() -> None:
+    """In steps that lead up to a stretch; all batches come through, whole."""
+    gate = Gate(Script(Start(), Go(0, 1), Go(3, 2), Go(0, 100)), Bench(), None)
+    clock = gate.clock
+    paused = []
+    gate.begin()
+    for number, batch in enumerate(clock.batches(range(10))):
+        assert batch == number
+        gate.before_step(number)
+        paused.append(clock.paused)
+    assert paused == [False, False, True, True, True, False, False, False, False, False]
+
+
+def test_a_loader_that_fails_says_so_itself() -> None:
+    """Whether its batches are timed or not, and without anything left open."""
+    for paused in (False, True):
+        clock = HostClock()
+        clock.paused = paused
+        with pytest.raises(ZeroDivisionError):
+            list(clock.batches(1 // number for number in (1, 0)))
+        assert clock.in_step

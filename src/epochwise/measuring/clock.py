@@ -8,7 +8,6 @@ that between two epochs every stay is told apart, and is marked as one in the tu
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +23,8 @@ SPAN = "epochwise.host:"
 """What the names of stays begin with in a profile."""
 
 Batch = TypeVar("Batch")
+_NONE: Any = object()
+"""There is no batch."""
 Annotate = Callable[[str], contextlib.AbstractContextManager[object]]
 
 
@@ -42,10 +43,12 @@ class HostClock:
 
     Attributes:
         annotate: while a profiler runs, opens a scope in its recording; ``None`` otherwise.
+        paused: whether nothing is measured just now, so that a batch need not be timed.
     """
 
     def __init__(self) -> None:
         self.annotate: Annotate | None = None
+        self.paused = False
         self._seconds: defaultdict[tuple[str, bool], float] = defaultdict(float)
         self._stack: list[str] = []
         self._since = time.perf_counter()
@@ -64,29 +67,29 @@ class HostClock:
         """The thread is in this place while the context is open; inside another one, it stays the other's."""
         return _Stay(self, place)
 
-    def fetch(self, batches: Iterator[Batch]) -> Batch:
-        """The next batch, a stay in the input pipeline; most are had in the midst of an epoch, at half the cost of others.
+    def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches of a loader; while the next one is waited for, the thread stays in the input pipeline."""
+        with self.stay(INPUT):
+            batches = iter(loader)
+        return self._fetched(batches)
 
-        Raises:
-            StopIteration: there is none.
-        """
+    def _fetched(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        while (batch := next(batches, _NONE) if self.paused else self._fetch(batches)) is not _NONE:
+            yield batch
+
+    def _fetch(self, batches: Iterator[Batch]) -> Batch:
+        """The next batch, ``_NONE`` after the last; most are had in the midst of an epoch, at half the cost of others."""
         stack = self._stack
         if stack or self.annotate is not None:
             with self.stay(INPUT):
-                return next(batches)
+                return next(batches, _NONE)
         stack.append(INPUT)
         self._since = time.perf_counter()
         try:
-            return next(batches)
+            return next(batches, _NONE)
         finally:
             self._seconds[INPUT, False] += time.perf_counter() - self._since
             stack.pop()
-
-    def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches of a loader, each of them fetched."""
-        with self.stay(INPUT):
-            iterator = iter(loader)
-        return map(self.fetch, itertools.repeat(iterator))
 
     def begin_turn(self) -> None:
         """The last step of an epoch has been computed; nothing happens inside another stay."""

@@ -218,7 +218,7 @@ class Gate:
         self._go = self._expect(Go)
         self._left_out = 0.0
         self._resumed_at = self._step_began = time.perf_counter()
-        self._leading_in = self._go.lead_in > 0
+        self._leading_in = self.clock.paused = self._go.lead_in > 0
         # Only the last step that leads in is looked at, unless the lead-in may go on.
         self._led_in = self._countdown = 0 if self._go.until else max(0, self._go.lead_in - 1)
         if not self._leading_in:
@@ -227,7 +227,7 @@ class Gate:
 
     def _open(self) -> None:
         """Start the clock; the step about to run is the first that is timed."""
-        self._leading_in = False
+        self._leading_in = self.clock.paused = False
         self._trained += time.perf_counter() - self._resumed_at - self._left_out
         if self._go.profile:
             self._start_profiler()

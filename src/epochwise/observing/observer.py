@@ -34,7 +34,7 @@ FIRST_BLOCKS = 5
 """Blocks before the profile; of one epoch each, where epochs are short."""
 PROFILED_SECONDS = 0.3
 FEWEST_PROFILED, MOST_PROFILED = 4, 40
-HELD_SHARE = 1 / 200
+HELD_SHARE = 1 / 400
 """Of the time, for which the loop may be held: after the first blocks it is left alone until it was not held for longer."""
 REST_SHARE = 1 / 200
 """Of the time so far, that passes from one block to the next at least: long trainings are held ever less often."""
