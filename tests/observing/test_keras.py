@@ -62,13 +62,17 @@ for name, error, while_profiling in (("error", ZeroDivisionError, False), ("inte
     found[f"threads after {name}"] = sum(thread.name == "epochwise" for thread in threading.enumerate())
 found["as before"] = before == (keras.layers.Layer.__call__, keras.Model.evaluate)
 
-explain = epochwise.callbacks.Explain(verbose=False)
+class Mine(epochwise.callbacks.Explain):
+    pass
+
+explain = Mine(verbose=False)
 diverging = build()
 diverging.fit(x, y * np.inf, epochs=12, verbose=0, callbacks=[explain])
 model = explain.explanation.model
 found["profiled"] = model.measurement.profile is not None
 found["diverged"] = [note for note in model.measurement.notes if "not a number" in note or "diverged" in note]
 found["seconds"] = model.epoch_seconds.median
+found["callbacks"] = [time_.place for time_ in model.measurement.host if time_.place.startswith("callback ")]
 
 folder = tempfile.mkdtemp()
 if backend == "torch":
@@ -134,6 +138,12 @@ def test_a_training_that_was_left_leaves_nothing_behind(found: dict[str, Any]) -
         assert (found[f"patches after {name}"], found[f"threads after {name}"]) == (0, 0)
     assert found["as before"]
     assert found["profiled"], "the profiler of the training that was left is still running"
+
+
+def test_a_class_derived_from_explain_is_not_taken_for_another_callback(found: dict[str, Any]) -> None:
+    """What it costs is ours, in each step, and no time of the user's callbacks."""
+    assert "callback Mine" not in found["callbacks"]
+    assert "callback History" in found["callbacks"]
 
 
 def test_a_training_that_diverges_is_told_and_timed(found: dict[str, Any]) -> None:
