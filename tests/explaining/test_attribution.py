@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from epochwise.explaining.attribution import attribution
-from epochwise.measuring.measurement import HostTime, IdleTime
+from epochwise.measuring.measurement import TURN, HostTime, IdleTime
 from tests.explaining.samples import STEPS, counts, machine, measured
 
 
@@ -29,6 +30,23 @@ def test_the_parts_are_the_whole(epoch: float, busy: float | None, turn: float, 
     assert all(value >= 0 for value in known)
     assert math.isclose(math.fsum(known), epoch * (1 - turn), rel_tol=1e-9)
     assert math.fsum(split.turn.values()) <= turn * epoch * (1 + 1e-9) + 1e-300  # the smallest floats are a step apart
+
+
+@given(
+    st.floats(0.01, 100),
+    st.none() | st.floats(0.01, 1.0),
+    st.lists(st.tuples(st.sampled_from(["input pipeline", TURN, "callback A"]), st.booleans(), st.floats(0, 1)), max_size=5),
+)
+def test_the_parts_are_the_whole_where_epochs_are_measured_whole(
+    epoch: float, busy: float | None, host: list[tuple[str, bool, float]]
+) -> None:
+    """Also where the medians of what happens between two epochs add up to more than the median epoch."""
+    times = tuple(HostTime(place, in_turn, share * epoch) for place, in_turn, share in host)
+    model = msgspec.structs.replace(measured(epoch=epoch, busy_share=busy, turn=0.0, host=times), whole_epochs=True)
+    split = attribution(model)
+    known = [*split.waits.values(), *split.turn.values(), split.rest]
+    assert all(value >= 0 for value in known)
+    assert math.isclose(math.fsum(known), epoch, rel_tol=1e-9)
 
 
 def test_a_wait_is_exact_although_the_profiler_slows_the_rest() -> None:

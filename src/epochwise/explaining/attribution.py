@@ -40,7 +40,8 @@ class Attribution(NamedTuple):
 def turn_seconds(measured: ModelMeasurement) -> float:
     """Seconds of an epoch between its last step and the first of the next."""
     if measured.whole_epochs:
-        return math.fsum(time.seconds for time in measured.host if time.in_turn)
+        in_turn = math.fsum(time.seconds for time in measured.host if time.in_turn)
+        return min(in_turn, measured.epoch_seconds.median)  # medians of parts may add up to more than the whole
     return measured.turn_seconds or 0.0
 
 
